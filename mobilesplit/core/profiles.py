@@ -1,0 +1,123 @@
+"""The profile document: what was measured, as raw samples. Documented in docs/profile.md."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mobilesplit.core.documents import Document
+from mobilesplit.core.errors import UnknownNameError
+from mobilesplit.core.tensors import TensorSpec
+
+SCHEMA: Literal["mobilesplit.profile/1"] = "mobilesplit.profile/1"
+
+Ms = Annotated[float, Field(ge=0)]
+Samples = Annotated[tuple[Ms, ...], Field(min_length=1)]
+
+
+class CodecCost(Document):
+    """What a codec makes of one cut's boundary."""
+
+    bytes: int = Field(ge=0)
+    """Payload of one message, without framing."""
+    encode_ms: tuple[Ms, ...] = (0.0,)
+    """Samples of encoding on the device's side."""
+    decode_ms: tuple[Ms, ...] = (0.0,)
+    """Samples of decoding in the cloud; for ``original`` with the photo's whole preparation."""
+
+
+class CutProfile(Document):
+    """Everything measured of one cut."""
+
+    id: str
+    """As in the bundle."""
+    depth: int | None = Field(default=None, ge=0)
+    """Position in the list of cuts; None: its place in the document."""
+    boundary: tuple[TensorSpec, ...] = ()
+    """The tensors that cross it."""
+    codecs: dict[str, CodecCost] = Field(min_length=1)
+    """By codec name."""
+    head_ms: Samples
+    """Samples of the head on the device."""
+    tail_ms: dict[str, Samples]
+    """Samples of the tail in the cloud, by batch size."""
+    head_energy_mj: Annotated[float, Field(ge=0)] | None = None
+    """Energy of one head inference above idle; the device's ``emulated`` says if modelled."""
+    head_peak_bytes: int | None = Field(default=None, ge=0)
+    """Peak resident memory of the runner's process."""
+
+    @model_validator(mode="after")
+    def _batch_one_is_there(self) -> Self:
+        if "1" not in self.tail_ms:
+            raise ValueError('tail_ms needs the key "1" (batch 1)')
+        return self
+
+
+class DeviceFacts(Document):
+    """The device that was measured."""
+
+    name: str
+    """What people call it."""
+    emulated: bool = False
+    """A virtual phone or AVD: its latency and energy stand for no phone."""
+    serial: str | None = None
+    """As adb says it."""
+    model: str | None = None
+    """``ro.product.model``."""
+    android: str | None = None
+    """``ro.build.version.release``."""
+    abi: str | None = None
+    """``ro.product.cpu.abi``."""
+    cores: int | None = None
+    """Online cores."""
+    memory_bytes: int | None = None
+    """``MemTotal``."""
+    inference_slowdown: float = Field(default=1.0, ge=1)
+    """Virtual phones: factor by which the runner is slowed against the host."""
+    general_slowdown: float = Field(default=1.0, ge=1)
+    """Virtual phones: factor for other work of the app (decoding a photo)."""
+
+
+class CloudFacts(Document):
+    """The machine that ran the tails."""
+
+    name: str
+    """What people call it."""
+
+
+class Profile(Document):
+    """One device, one bundle, one server, measured."""
+
+    schema_: Literal["mobilesplit.profile/1"] = Field(alias="schema")
+    """Format name and version."""
+    model: str
+    """Name of the model."""
+    device: DeviceFacts = DeviceFacts(name="unnamed")
+    """Where heads ran."""
+    cloud: CloudFacts = CloudFacts(name="unnamed")
+    """Where tails ran."""
+    cuts: tuple[CutProfile, ...] = Field(min_length=1)
+    """By depth."""
+    prepare_ms: tuple[Ms, ...] = (0.0,)
+    """Samples of making the input tensor on the device (every codec but ``original`` needs it)."""
+    prepare_energy_mj: Annotated[float, Field(ge=0)] | None = None
+    """Energy of preparing the input once; None when unknown."""
+    output_bytes: int = Field(default=4096, ge=0)
+    """Payload of a result on the downlink."""
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    """Runner, versions, settings, digests: whatever tells how it was obtained."""
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        ids = [cut.id for cut in self.cuts]
+        if len(set(ids)) != len(ids):
+            raise ValueError("cut ids must be unique")
+        return self
+
+    def find(self, cut_id: str) -> CutProfile:
+        """The cut called ``cut_id``. Raises UnknownNameError listing the cuts there are."""
+        for cut in self.cuts:
+            if cut.id == cut_id:
+                return cut
+        raise UnknownNameError("cut", cut_id, (cut.id for cut in self.cuts))

@@ -1,0 +1,1 @@
+"""The virtual phone (device side of adb) and the link shaper."""

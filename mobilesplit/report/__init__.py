@@ -1,0 +1,1 @@
+"""Tables for a terminal and the self-contained HTML report."""

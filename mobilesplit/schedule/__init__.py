@@ -1,0 +1,1 @@
+"""Cost model, planner, link estimator. Pure: time and randomness are arguments."""

@@ -1,0 +1,1 @@
+"""nn.Module -> graph -> cuts -> head, tail, stages, each verified against the whole."""

@@ -1,0 +1,1 @@
+"""Frames, messages and codecs. Pure, sans-I/O: bytes in, values out."""
