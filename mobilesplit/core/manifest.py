@@ -42,7 +42,7 @@ class BundleCut(Document):
 
     cut: Cut
     """The place."""
-    method: str | None
+    method: str | None = None
     """Method of the program that runs the head; None at ``input``."""
     first_stage: int = Field(ge=0)
     """The tail is stages ``first_stage`` to the last; at ``output`` that is none."""

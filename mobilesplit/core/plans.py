@@ -10,6 +10,9 @@ from mobilesplit.core.documents import Document
 
 Objective = Literal["min_cloud", "min_latency", "min_energy"]
 
+LOSSY_CODECS = frozenset({"fp16", "int8"})
+"""Codecs that change the tensors; all others arrive exactly as they were sent."""
+
 
 class Job(Document):
     """One inference with its requirements."""

@@ -1,0 +1,133 @@
+#include "arguments.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <map>
+
+#include "failure.h"
+
+namespace mobilesplit {
+
+const char* const kUsage =
+    "usage: mobilesplit-runner --version\n"
+    "       mobilesplit-runner info --program P\n"
+    "       mobilesplit-runner bench --program P --methods A,B --input FILE [--input FILE2 ...]\n"
+    "           [--threads 1] [--warmup-runs 2] [--warmup-s 0] [--min-runs 5] [--min-s 0.5]\n"
+    "           [--max-s 20] [--wait]\n"
+    "       mobilesplit-runner session --program P [--threads 1]\n"
+    "Results are JSON lines on stdout; android_harness/README.md describes them.\n";
+
+namespace {
+
+double parse_number(const std::string& option, const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !std::isfinite(value) || value < 0) {
+    throw UsageFailure(option + " takes a number >= 0, not '" + text + "'");
+  }
+  return value;
+}
+
+long parse_count(const std::string& option, const std::string& text, long least, long most) {
+  char* end = nullptr;
+  const long value = std::strtol(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0' || value < least || value > most) {
+    throw UsageFailure(option + " takes a whole number from " + std::to_string(least) + " to " +
+                       std::to_string(most) + ", not '" + text + "'");
+  }
+  return value;
+}
+
+std::vector<std::string> split_names(const std::string& option, const std::string& text) {
+  std::vector<std::string> names;
+  size_t start = 0;
+  while (start <= text.size()) {
+    const size_t comma = std::min(text.find(',', start), text.size());
+    names.push_back(text.substr(start, comma - start));
+    if (names.back().empty()) {
+      throw UsageFailure(option + " takes names separated by commas, not '" + text + "'");
+    }
+    start = comma + 1;
+  }
+  return names;
+}
+
+}  // namespace
+
+Arguments parse_arguments(const std::vector<std::string>& words) {
+  Arguments arguments;
+  if (words.empty()) {
+    throw UsageFailure("a command is missing: info, bench, session or --version");
+  }
+  const std::string& command = words[0];
+  using Command = Arguments::Command;
+  const std::map<std::string, Command> commands = {
+      {"--version", Command::kVersion}, {"--help", Command::kHelp},       {"-h", Command::kHelp},
+      {"info", Command::kInfo},         {"bench", Command::kBench},
+      {"session", Command::kSession},
+  };
+  const auto known = commands.find(command);
+  if (known == commands.end()) {
+    throw UsageFailure("no command is called '" + command + "'; known: info, bench, session");
+  }
+  arguments.command = known->second;
+
+  constexpr long kManyRuns = 100'000'000;
+  std::map<std::string, std::function<void(const std::string&, const std::string&)>> options;
+  if (arguments.command >= Command::kInfo) {
+    options["--program"] = [&](auto&, auto& text) { arguments.program = text; };
+  }
+  if (arguments.command >= Command::kBench) {
+    options["--threads"] = [&](auto& option, auto& text) {
+      arguments.threads = static_cast<unsigned>(parse_count(option, text, 1, 64));
+    };
+  }
+  if (arguments.command == Command::kBench) {
+    options["--methods"] = [&](auto& option, auto& text) {
+      arguments.methods = split_names(option, text);
+    };
+    options["--input"] = [&](auto&, auto& text) { arguments.inputs.push_back(text); };
+    options["--warmup-runs"] = [&](auto& option, auto& text) {
+      arguments.warmup.min_runs = parse_count(option, text, 0, kManyRuns);
+    };
+    options["--warmup-s"] = [&](auto& option, auto& text) {
+      arguments.warmup.min_s = parse_number(option, text);
+    };
+    options["--min-runs"] = [&](auto& option, auto& text) {
+      arguments.measure.min_runs = parse_count(option, text, 0, kManyRuns);
+    };
+    options["--min-s"] = [&](auto& option, auto& text) {
+      arguments.measure.min_s = parse_number(option, text);
+    };
+    options["--max-s"] = [&](auto& option, auto& text) {
+      arguments.warmup.max_s = arguments.measure.max_s = parse_number(option, text);
+    };
+  }
+
+  for (size_t i = 1; i < words.size(); ++i) {
+    std::string option = words[i];
+    if (option == "--wait" && arguments.command == Command::kBench) {
+      arguments.wait = true;
+      continue;
+    }
+    const auto action = options.find(option);
+    if (action == options.end()) {
+      throw UsageFailure(command + " does not take '" + option + "'");
+    }
+    if (++i == words.size()) {
+      throw UsageFailure(option + " needs a value");
+    }
+    action->second(option, words[i]);
+  }
+  if (arguments.command >= Command::kInfo && arguments.program.empty()) {
+    throw UsageFailure(command + " needs --program");
+  }
+  if (arguments.command == Command::kBench && arguments.methods.empty()) {
+    throw UsageFailure("bench needs --methods");
+  }
+  return arguments;
+}
+
+}  // namespace mobilesplit

@@ -1,0 +1,129 @@
+// mobilesplit-runner: executes heads, which are methods of one ExecuTorch program, and reports
+// raw samples as JSON lines. README.md beside this folder describes commands and output.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "arguments.h"
+#include "bench.h"
+#include "failure.h"
+#include "io.h"
+#include "json.h"
+#include "program.h"
+#include "session.h"
+#include "virtual_phone.h"
+
+namespace mobilesplit {
+
+namespace {
+
+JsonObject event(const char* name) {
+  return JsonObject()
+      .text("event", name)
+      .text("runner", "cpp")
+      .text("version", RUNNER_VERSION);
+}
+
+void run_info(const Arguments& arguments) {
+  Program program(arguments.program);
+  std::vector<std::string> methods;
+  for (const std::string& name : program.method_names()) {
+    const MethodSpec& spec = program.spec(name);
+    std::vector<std::string> inputs;
+    std::vector<std::string> outputs;
+    for (const TensorSpec& tensor : spec.inputs) {
+      inputs.push_back(tensor.json());
+    }
+    for (const TensorSpec& tensor : spec.outputs) {
+      outputs.push_back(tensor.json());
+    }
+    methods.push_back(JsonObject()
+                          .text("name", name)
+                          .raw("inputs", json_array(inputs))
+                          .raw("outputs", json_array(outputs))
+                          .object());
+  }
+  emit(JsonObject().text("event", "info").raw("methods", json_array(methods)));
+}
+
+void run_bench(const Arguments& arguments) {
+  const VirtualPhone phone;
+  set_thread_count(arguments.threads);
+  emit(event("started")
+           .text("executorch", EXECUTORCH_VERSION)
+           .integer("threads", arguments.threads)
+           .number("slowdown", phone.slowdown())
+           .integer("pid", getpid()));
+  Program program(arguments.program);
+  emit(JsonObject().text("event", "loaded").number("load_ms", program.load_ms()));
+  bench(program, arguments, phone);
+}
+
+void run_session(const Arguments& arguments) {
+  const VirtualPhone phone;
+  set_thread_count(arguments.threads);
+  Program program(arguments.program);
+  emit(event("ready")
+           .number("load_ms", program.load_ms())
+           .number("slowdown", phone.slowdown()));
+  InputStream input(STDIN_FILENO);
+  serve_session(program, input, phone);
+}
+
+void run(const std::vector<std::string>& words) {
+  const Arguments arguments = parse_arguments(words);
+  switch (arguments.command) {
+    case Arguments::Command::kVersion:
+      emit(event("version").text("executorch", EXECUTORCH_VERSION));
+      break;
+    case Arguments::Command::kHelp:
+      std::fputs(kUsage, stdout);
+      break;
+    case Arguments::Command::kInfo:
+      run_info(arguments);
+      break;
+    case Arguments::Command::kBench:
+      run_bench(arguments);
+      break;
+    case Arguments::Command::kSession:
+      run_session(arguments);
+      break;
+  }
+}
+
+// Says why on both streams: programs read stdout, people see stderr.
+int give_up(const std::string& message, int exit_code) {
+  std::fprintf(stderr, "mobilesplit-runner: %s\n", message.c_str());
+  try {
+    emit(JsonObject().text("event", "error").text("message", message));
+  } catch (const StreamLost&) {
+    // Nobody reads stdout any more; stderr has it.
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+}  // namespace mobilesplit
+
+int main(int argc, char** argv) {
+  using namespace mobilesplit;
+  signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error to report, not a silent death
+  capture_runtime_log();
+  try {
+    run({argv + 1, argv + argc});
+    return 0;
+  } catch (const UsageFailure& failure) {
+    std::fputs(kUsage, stderr);
+    return give_up(failure.what(), 2);
+  } catch (const std::bad_alloc&) {
+    return give_up("out of memory", 1);
+  } catch (const std::exception& failure) {
+    return give_up(failure.what(), 1);
+  }
+}

@@ -1,0 +1,28 @@
+// The two things that the virtual phone asks of a runner through its environment:
+//   MOBILESPLIT_SLOWDOWN=F       an inference that took t ms sleeps (F-1)*t and reports F*t
+//   MOBILESPLIT_RUN_COUNTER=FILE one byte is appended per successful inference
+// Neither is set on a real phone.
+#pragma once
+
+namespace mobilesplit {
+
+class VirtualPhone {
+ public:
+  // Reads the environment. Throws UsageFailure for a slowdown that is not a number >= 1, and
+  // Failure for a counter file that cannot be opened.
+  VirtualPhone();
+  ~VirtualPhone();
+  VirtualPhone(const VirtualPhone&) = delete;
+  VirtualPhone& operator=(const VirtualPhone&) = delete;
+
+  double slowdown() const { return slowdown_; }
+
+  // Counts an inference that took `host_ms`, sleeps what is missing, returns the latency in ms.
+  double account(double host_ms) const;
+
+ private:
+  double slowdown_ = 1.0;
+  int counter_fd_ = -1;
+};
+
+}  // namespace mobilesplit

@@ -1,0 +1,113 @@
+"""All commands in one Typer app, and what becomes of errors: one line on stderr, one exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+import typer
+
+from mobilesplit import __version__
+from mobilesplit.cli import (
+    demo,
+    devices,
+    emulator,
+    export,
+    link,
+    models,
+    plan,
+    profile,
+    push,
+    report,
+    serve,
+    trace,
+)
+from mobilesplit.cli import run as run_command
+from mobilesplit.core.errors import MobilesplitError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+app = typer.Typer(
+    name="mobilesplit",
+    help="Cut a PyTorch model between an Android phone and the cloud: measure, plan, run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit codes: 0 ok, 1 failed, 2 usage, 3 no usable device, 4 runner failed, "
+        "5 measured but not to be trusted, 130 interrupted."
+    ),
+)
+app.command("demo")(demo.demo)
+app.command("models")(models.models)
+app.command("trace")(trace.trace)
+app.command("export")(export.export)
+app.command("devices")(devices.devices)
+app.command("push")(push.push)
+app.command("profile")(profile.profile)
+app.command("serve")(serve.serve)
+app.command("plan")(plan.plan)
+app.command("run")(run_command.run)
+app.command("report")(report.report)
+app.command("link")(link.link)
+app.add_typer(emulator.app, name="emulator")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mobilesplit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    pass
+
+
+def run() -> NoReturn:
+    """Run the command of ``sys.argv`` and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except MobilesplitError as error:
+        _say(str(error))
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted.")
+        code = INTERRUPTED
+    except click.ClickException as error:
+        _say(f"{error.format_message().rstrip('.')}. See --help.")
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader of our output (head, say) has left: nothing more to tell anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if os.environ.get("MOBILESPLIT_DEBUG"):
+            raise
+        text = " ".join(str(error).split())[:300]
+        _say(
+            f"unexpected {type(error).__name__}: {text}."
+            " Set MOBILESPLIT_DEBUG=1 for the traceback, and please report it."
+        )
+        code = 1
+    sys.exit(code or 0)
+
+
+def _say(text: str) -> None:
+    print(f"mobilesplit: {text}", file=sys.stderr)
+
+
+def _terminate(_signum: int, _frame: FrameType | None) -> None:
+    # Unwinds through every `with`, so that children end and device state is restored.
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,96 @@
+"""`mobilesplit emulator`: virtual phones that any adb client takes for phones."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from mobilesplit.cli import options
+from mobilesplit.cli.console import print_json, print_table, single_step, stdout
+
+app = typer.Typer(
+    help="Virtual phones: emulated Android devices that speak the real adb protocol.",
+    no_args_is_help=True,
+)
+
+DEFAULT_DEVICE = "budget-2017"
+
+
+@app.command()
+def start(
+    device: Annotated[
+        str, typer.Option("--device", help="Description in configs/devices, or a YAML file.")
+    ] = DEFAULT_DEVICE,
+    name: Annotated[str | None, typer.Option(help="Its name. Default: the description's.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Start a virtual phone in the background and print the address to connect to."""
+    from mobilesplit.device.runner_build import build_host_runner
+    from mobilesplit.emulator.device_description import load_description
+    from mobilesplit.emulator.phones import start_phone
+
+    description = load_description(device)
+    with single_step("start", quiet=as_json) as step:
+        step.note("building the runner")
+        runner = build_host_runner()
+        step.note(f"starting {description.model}")
+        phone = start_phone(
+            description,
+            name=name or description.name,
+            port=port,
+            allowed_programs={runner.sha256: list(runner.argv)},
+        )
+    if as_json:
+        print_json(json.dumps({"name": phone.name, "serial": phone.serial, "pid": phone.pid,
+                               "runner": runner.kind}))  # fmt: skip
+        return
+    stdout.print(
+        f"{phone.name} ({description.model}, emulated) listens on {phone.serial}\n"
+        f"connect with: adb connect {phone.serial}\n"
+        f"stop with:    mobilesplit emulator stop {phone.name}"
+    )
+
+
+@app.command("list")
+def list_(as_json: options.Json = False) -> None:
+    """List the virtual phones that run, with what their runners did so far."""
+    from mobilesplit.emulator.phones import list_phones, phone_stats
+
+    rows = []
+    for phone in list_phones():
+        stats = phone_stats(phone.name)
+        rows.append(
+            {"name": phone.name, "serial": phone.serial, "device": phone.description,
+             "pid": phone.pid, "runner_starts": stats["runner_starts"],
+             "inferences": stats["inferences"]}
+        )  # fmt: skip
+    if as_json:
+        print_json(json.dumps({"phones": rows}, indent=2))
+        return
+    print_table(
+        "Virtual phones",
+        ("name", "serial", "device", "pid", "runner starts", "inferences"),
+        [tuple(str(value) for value in row.values()) for row in rows],
+    )
+
+
+@app.command()
+def stop(
+    name: Annotated[str | None, typer.Argument(help="The phone's name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Stop every virtual phone.")] = False,
+) -> None:
+    """Stop a virtual phone and forget its files."""
+    from mobilesplit.core.errors import UsageError
+    from mobilesplit.emulator.phones import list_phones, stop_phone
+
+    if (name is None) != every:
+        raise UsageError(
+            "either a name or --all is needed.", next_step="See `mobilesplit emulator list`."
+        )
+    names = [phone.name for phone in list_phones()] if every else [str(name)]
+    for each in names:
+        stop_phone(each)
+        stdout.print(f"stopped {each}")

@@ -1,0 +1,29 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Bundle = Annotated[Path, typer.Argument(help="Folder that `mobilesplit export` wrote.")]
+Serial = Annotated[
+    str | None,
+    typer.Option(
+        "--serial",
+        "-s",
+        help="Device as HOST:PORT. Default: $ANDROID_SERIAL, or the only virtual phone.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Image = Annotated[
+    Path | None,
+    typer.Option("--image", help="A JPEG or PNG photo. Default: scikit-learn's flower.jpg."),
+]
+Cloud = Annotated[
+    str | None, typer.Option("--cloud", help="Server, e.g. ws://127.0.0.1:8765 (`serve` says).")
+]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, max=64, help="Threads of the runner on the device.")
+]

@@ -1,0 +1,38 @@
+"""`mobilesplit push`: runner and program onto the device."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from mobilesplit.cli import options
+from mobilesplit.cli.console import human_bytes, print_json, single_step, stdout
+from mobilesplit.cli.device_choice import choose_serial
+
+
+def push(
+    bundle: options.Bundle, serial: options.Serial = None, as_json: options.Json = False
+) -> None:
+    """Push the runner and a bundle's program; what is there already is not sent again."""
+    from mobilesplit.device.adb import AdbDevice
+    from mobilesplit.device.push import push_bundle
+    from mobilesplit.device.runner_build import build_host_runner
+    from mobilesplit.export.bundle import load_bundle
+
+    loaded = load_bundle(bundle)
+    with (
+        single_step("push", quiet=as_json) as step,
+        AdbDevice.connect(choose_serial(serial)) as device,
+    ):
+        step.note("building the runner")
+        runner = build_host_runner()
+        pushed = push_bundle(device, loaded, runner.path, progress=step.note)
+    if as_json:
+        print_json(
+            json.dumps({"serial": device.serial, "runner_kind": runner.kind, **asdict(pushed)})
+        )
+        return
+    sent = human_bytes(pushed.sent_bytes) if pushed.sent_bytes else "nothing"
+    stdout.print(
+        f"{device.serial}: {pushed.runner} ({runner.kind}) and {pushed.program}; {sent} sent."
+    )

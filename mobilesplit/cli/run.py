@@ -1,0 +1,100 @@
+"""`mobilesplit run`: one photo through head, link and tail."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobilesplit.cli import options
+from mobilesplit.cli.console import print_json, print_table, read_file, single_step, stderr, stdout
+from mobilesplit.cli.device_choice import choose_serial
+from mobilesplit.cli.photos import load_photo, top_classes
+from mobilesplit.core.errors import UsageError
+
+
+def run(
+    bundle: options.Bundle,
+    image: options.Image = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Cut and codec from a plan document.")
+    ] = None,
+    cut: Annotated[str | None, typer.Option("--cut", help="Cut id, when there is no plan.")] = None,
+    codec: Annotated[str, typer.Option(help="Codec of the boundary.")] = "raw",
+    cloud: options.Cloud = None,
+    serial: options.Serial = None,
+    threads: options.Threads = 1,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="Wait so long for the server before falling back.")
+    ] = 30.0,
+    as_json: options.Json = False,
+) -> None:
+    """Run a photo: head on the device, boundary over the link, tail on the server.
+
+    When the server cannot be reached, refuses or is lost, the job is finished on the device.
+    """
+    from mobilesplit.client.connection import CloudConnection
+    from mobilesplit.client.split_job import SplitClient
+    from mobilesplit.core.cuts import OUTPUT
+    from mobilesplit.core.plans import Plan
+    from mobilesplit.device.adb import AdbDevice
+    from mobilesplit.device.facts import read_facts
+    from mobilesplit.device.push import push_bundle
+    from mobilesplit.device.runner import RunnerSession
+    from mobilesplit.device.runner_build import build_host_runner
+    from mobilesplit.export.bundle import load_bundle
+
+    if (plan is None) == (cut is None):
+        raise UsageError(
+            "one of --plan and --cut is needed.", next_step="See `mobilesplit run -h`."
+        )
+    loaded = load_bundle(bundle)
+    if plan is not None:
+        decided = Plan.load(read_file(plan), source=str(plan))
+        cut, codec = decided.cut, decided.codec
+    assert cut is not None
+    loaded.manifest.find(cut)
+    if cloud is None and cut != OUTPUT:
+        raise UsageError(
+            f"the cut {cut} has a tail, but no server was given.",
+            next_step="Give --cloud URL, or --cut output to run on the device alone.",
+        )
+    photo = load_photo(image)
+    with (
+        single_step("run", quiet=as_json) as step,
+        AdbDevice.connect(choose_serial(serial)) as device,
+    ):
+        facts = read_facts(device)
+        pushed = push_bundle(device, loaded, build_host_runner().path, progress=step.note)
+        connect = partial(CloudConnection.open, cloud, loaded.manifest.model) if cloud else None
+        with (
+            RunnerSession.open(device, pushed, threads=threads) as session,
+            SplitClient(
+                loaded.manifest, session, connect, general_slowdown=facts.general_slowdown
+            ) as client,
+        ):
+            step.note(f"{photo.name} at {cut}")
+            outcome = client.run(photo, cut_id=cut, codec=codec, timeout_s=timeout_s)
+    top = top_classes(outcome.outputs[0], loaded.manifest.labels)
+    if outcome.fell_back:
+        stderr.print(f"finished on the device instead: {outcome.fell_back}", soft_wrap=True)
+    if as_json:
+        figures = {key: value for key, value in vars(outcome).items() if key != "outputs"}
+        document = {
+            "cut": cut, "codec": codec, **figures, "total_ms": outcome.total_ms,
+            "emulated": facts.emulated, "top": [entry.model_dump() for entry in top],
+        }  # fmt: skip
+        print_json(json.dumps(document, indent=2))
+        return
+    print_table(
+        f"{photo.name}", ("class", "name", "logit"),
+        [(str(entry.index), entry.label, f"{entry.score:.3f}") for entry in top],
+    )  # fmt: skip
+    stdout.print(
+        f"measured, ms: prepare {outcome.prepare_ms:.1f}, head {outcome.head_ms:.1f}, network"
+        f" {outcome.network_ms:.1f}, cloud {outcome.cloud_ms:.1f}, total {outcome.total_ms:.1f}"
+        f" (adb, not counted: {outcome.adb_ms:.1f}); {outcome.uplink_bytes} bytes sent"
+    )

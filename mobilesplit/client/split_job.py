@@ -1,0 +1,203 @@
+"""One job end to end: photo, head on the device, boundary over the link, tail in the cloud.
+
+A job ends in one result or one error: whatever goes wrong in the cloud, it is finished on the
+device, and the outcome says why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mobilesplit.client.connection import CloudConnection
+from mobilesplit.client.device_side import photo_input, photo_pixels, photo_tensor, stretched
+from mobilesplit.core.cuts import INPUT, OUTPUT
+from mobilesplit.core.errors import CloudError
+from mobilesplit.core.manifest import BundleCut, Manifest
+from mobilesplit.core.results import Array, HeadRunner
+from mobilesplit.wire.codecs import encode
+
+DEFAULT_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file as the user gave it."""
+
+    name: str
+    """For messages."""
+    data: bytes
+    """JPEG or PNG."""
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """A finished job. Times in ms; the total leaves adb out, which an app would not have."""
+
+    outputs: tuple[Array, ...]
+    """What the model returns."""
+    prepare_ms: float = 0.0
+    """Photo to tensor, on the device's side."""
+    head_ms: float = 0.0
+    """By the runner's clock."""
+    network_ms: float = 0.0
+    """Encoding, the way there and back; also what was spent on a cloud that failed."""
+    cloud_ms: float = 0.0
+    """Queue, decoding and tail, by the server's clock."""
+    adb_ms: float = 0.0
+    """Moving tensors over adb; not in the total."""
+    uplink_bytes: int = 0
+    """Payload sent."""
+    fell_back: str | None = None
+    """Why it was finished on the device though a cloud was asked for."""
+
+    @property
+    def total_ms(self) -> float:
+        """End to end without adb."""
+        return self.prepare_ms + self.head_ms + self.network_ms + self.cloud_ms
+
+
+class SplitClient:
+    """Runs jobs of one bundle on one device and, where a cut asks for it, one server.
+
+    ``connect`` opens the connection when it is first needed, and again after it was lost; None
+    means there is no cloud.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        heads: HeadRunner,
+        connect: Callable[[], CloudConnection] | None,
+        *,
+        general_slowdown: float = 1.0,
+    ) -> None:
+        self._manifest = manifest
+        self._heads = heads
+        self._connect = connect
+        self._connection: CloudConnection | None = None
+        self._slowdown = general_slowdown
+
+    def close(self) -> None:
+        """Close the connection, if any; the device stays open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> SplitClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        photo: Photo,
+        *,
+        cut_id: str,
+        codec: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> JobOutcome:
+        """Run one photo at a cut. ``timeout_s`` bounds the wait for the cloud.
+
+        Raises:
+            UnknownNameError: no such cut or codec.
+            InputFileError: the photo cannot be read.
+            RunnerError, DeviceGoneError: the device failed (the cloud failing is no error).
+        """
+        entry = self._manifest.find(cut_id)
+        if cut_id == OUTPUT:
+            return self._on_device(photo, JobOutcome(outputs=()))
+        started_s = time.perf_counter()
+        outcome = JobOutcome(outputs=())
+        tensors: tuple[Array, ...] | None = None
+        if not (cut_id == INPUT and codec in ("original", "uint8")):
+            outcome, tensors = self._prepare(photo, outcome)
+        try:
+            return self._split(photo, entry, codec, outcome, tensors, timeout_s)
+        except CloudError as error:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            spent_ms = (time.perf_counter() - started_s) * 1e3 - outcome.prepare_ms
+            lost = replace(outcome, network_ms=max(0.0, spent_ms), fell_back=str(error))
+            return self._on_device(photo, lost, tensors)
+
+    def _split(
+        self,
+        photo: Photo,
+        entry: BundleCut,
+        codec: str,
+        outcome: JobOutcome,
+        tensors: tuple[Array, ...] | None,
+        timeout_s: float,
+    ) -> JobOutcome:
+        if entry.method is not None:
+            assert tensors is not None
+            ran = self._heads.run_head(entry.method, tensors)
+            outcome = replace(
+                outcome, head_ms=ran.head_ms, adb_ms=max(0.0, ran.round_trip_ms - ran.head_ms)
+            )
+            tensors = ran.outputs
+        elif tensors is None:
+            outcome, tensors = self._payload(photo, codec, outcome)
+        preprocess = self._manifest.preprocess
+        started_s = time.perf_counter()
+        blobs, _ = stretched(
+            lambda: encode(codec, tensors, entry.cut.boundary, preprocess), self._slowdown
+        )
+        answer = self._cloud().run_tail(entry.cut.id, codec, blobs, timeout_s=timeout_s)
+        elapsed_ms = (time.perf_counter() - started_s) * 1e3
+        cloud_ms = answer.queue_ms + answer.decode_ms + answer.tail_ms
+        return replace(
+            outcome,
+            outputs=answer.outputs,
+            network_ms=max(0.0, elapsed_ms - cloud_ms),
+            cloud_ms=cloud_ms,
+            uplink_bytes=sum(blob.array.nbytes for blob in blobs),
+        )
+
+    def _payload(
+        self, photo: Photo, codec: str, outcome: JobOutcome
+    ) -> tuple[JobOutcome, tuple[Array, ...]]:
+        """What ``original`` and ``uint8`` send: the file, or its pixels."""
+        if codec == "original":
+            return outcome, (np.frombuffer(photo.data, np.uint8),)
+        image_input = photo_input(self._manifest)
+        pixels, prepare_ms = stretched(
+            lambda: photo_pixels(photo.data, image_input, name=photo.name), self._slowdown
+        )
+        return replace(outcome, prepare_ms=prepare_ms), (pixels,)
+
+    def _prepare(self, photo: Photo, outcome: JobOutcome) -> tuple[JobOutcome, tuple[Array, ...]]:
+        image_input = photo_input(self._manifest)
+        tensor, prepare_ms = stretched(
+            lambda: photo_tensor(photo.data, image_input, name=photo.name), self._slowdown
+        )
+        return replace(outcome, prepare_ms=outcome.prepare_ms + prepare_ms), (tensor,)
+
+    def _on_device(
+        self, photo: Photo, outcome: JobOutcome, tensors: tuple[Array, ...] | None = None
+    ) -> JobOutcome:
+        """The whole model on the device."""
+        if tensors is None:
+            outcome, tensors = self._prepare(photo, outcome)
+        method = self._manifest.find(OUTPUT).method
+        assert method is not None, "a bundle always has the full program"
+        ran = self._heads.run_head(method, tensors)
+        return replace(
+            outcome,
+            outputs=ran.outputs,
+            head_ms=ran.head_ms,
+            adb_ms=max(0.0, ran.round_trip_ms - ran.head_ms),
+        )
+
+    def _cloud(self) -> CloudConnection:
+        if self._connect is None:
+            raise CloudError("no server was given.", next_step="Use --cloud URL.")
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection

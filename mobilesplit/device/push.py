@@ -1,0 +1,90 @@
+"""Runner and program onto the device: verified by sha256, skipped when already there."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilesplit.core.errors import DeviceError
+from mobilesplit.core.manifest import Bundle
+from mobilesplit.device.adb import AdbDevice
+
+REMOTE_FOLDER = "/data/local/tmp/mobilesplit"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What lies on the device."""
+
+    runner: str
+    """Path of the runner there."""
+    program: str
+    """Path of the program there."""
+    sent_bytes: int
+    """What had to be sent; 0 when all was there."""
+
+
+def push_bundle(
+    device: AdbDevice, bundle: Bundle, runner: Path, *, progress: Progress = lambda _: None
+) -> Pushed:
+    """Bring runner and program to the device.
+
+    Raises:
+        DeviceError: no room, no permission, or the copy there differs from the file here.
+    """
+    device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
+    digest = bundle.manifest.sha256[bundle.manifest.program]
+    runner_path = f"{REMOTE_FOLDER}/{runner.name}"
+    # Named by content: two bundles never overwrite each other's program.
+    program_path = f"{REMOTE_FOLDER}/{digest[:16]}.pte"
+    sent = push_file(device, runner, runner_path, mode=0o755, progress=progress)
+    program = bundle.path(bundle.manifest.program)
+    sent += push_file(device, program, program_path, mode=0o644, progress=progress)
+    return Pushed(runner_path, program_path, sent)
+
+
+def push_file(
+    device: AdbDevice,
+    source: Path,
+    target: str,
+    *,
+    mode: int,
+    progress: Progress = lambda _: None,
+) -> int:
+    """Copy one file unless the device has it already; returns the bytes sent.
+
+    It is sent under another name and renamed once its digest is right, so that a broken push
+    never leaves half a file under the real name.
+    """
+    with source.open("rb") as file:
+        wanted = hashlib.file_digest(file, "sha256").hexdigest()
+    if _digest(device, target) == wanted:
+        progress(f"{source.name}: already there")
+        return 0
+    partial = f"{target}.part"
+    nbytes = source.stat().st_size
+
+    def report(sent: int, _total: int) -> None:
+        progress(f"{source.name}: {sent / 1e6:.1f} of {nbytes / 1e6:.1f} MB")
+
+    device.push(source, partial, mode=mode, progress=report)
+    arrived = _digest(device, partial)
+    if arrived != wanted:
+        raise DeviceError(
+            f"{target} arrived damaged (sha256 {arrived}, not {wanted}).",
+            serial=device.serial,
+            next_step="Check the space left (`df /data/local/tmp`) and try again.",
+        )
+    quoted = shlex.quote(partial)
+    device.check_shell(f"chmod {mode:o} {quoted} && mv {quoted} {shlex.quote(target)}")
+    return nbytes
+
+
+def _digest(device: AdbDevice, path: str) -> str | None:
+    result = device.shell(f"sha256sum {shlex.quote(path)}", timeout_s=60.0)
+    return result.text.split(" ")[0] if result.exit_code == 0 else None

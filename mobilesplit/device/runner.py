@@ -1,0 +1,201 @@
+"""The runner on a device: a session that runs heads, and a benchmark that streams raw samples."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from mobilesplit.core.errors import RunnerError
+from mobilesplit.core.results import Array, HeadRun, contiguous
+from mobilesplit.device.adb import AdbDevice, ShellStream
+from mobilesplit.device.push import Pushed
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """When warm-up and measurement end: go on while (runs < min or time < min_s), up to max_s."""
+
+    warmup_runs: int = 2
+    """Inferences before any counts."""
+    min_runs: int = 5
+    """Fewest samples."""
+    min_s: float = 0.5
+    """Least time spent measuring."""
+    max_s: float = 20.0
+    """Most time spent measuring."""
+    threads: int = 1
+    """Threads of the runner."""
+
+
+class RunnerSession:
+    """The runner with the program loaded, answering one inference at a time over one stream.
+
+    It is a `core.results.HeadRunner`.
+    """
+
+    def __init__(self, device: AdbDevice, stream: ShellStream, command: str) -> None:
+        self._device = device
+        self._stream = stream
+        self._command = command
+        self._next_id = 1
+        self.ready: dict[str, Any] = {}
+
+    @classmethod
+    def open(
+        cls, device: AdbDevice, pushed: Pushed, *, threads: int = 1, timeout_s: float = 60.0
+    ) -> Self:
+        """Start the runner and wait until it has loaded the program.
+
+        Raises:
+            RunnerError: it did not start or cannot load the program; with its own words.
+            DeviceGoneError: the connection was lost.
+        """
+        command = shlex.join(
+            [pushed.runner, "session", "--program", pushed.program, "--threads", str(threads)]
+        )
+        session = cls(device, device.open_shell(command), command)
+        session.ready = session._answer(timeout_s)
+        return session
+
+    def run_head(
+        self, method: str, inputs: tuple[Array, ...], *, timeout_s: float = 60.0
+    ) -> HeadRun:
+        """Run ``method`` on the device.
+
+        Raises:
+            RunnerError: the runner refused, died or answered nonsense.
+            DeviceGoneError: the connection was lost.
+        """
+        request_id = self._next_id
+        self._next_id += 1
+        arrays = [contiguous(array) for array in inputs]
+        line = f"run {request_id} {method} {' '.join(str(array.nbytes) for array in arrays)}\n"
+        started_s = time.perf_counter()
+        payload = b"".join([line.encode(), *(array.tobytes() for array in arrays)])
+        self._stream.write(payload, timeout_s=timeout_s)
+        answer = self._answer(timeout_s)
+        try:
+            if answer["id"] != request_id:
+                raise self._failed(f"answered request {answer['id']} instead of {request_id}")
+            outputs = tuple(self._read_array(spec, timeout_s) for spec in answer["outputs"])
+            head_ms = float(answer["latency_ms"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._failed(f"sent an answer that cannot be read ({error!r})") from None
+        return HeadRun(outputs, head_ms, (time.perf_counter() - started_s) * 1e3)
+
+    def close(self) -> None:
+        """End the runner; twice is fine."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_array(self, spec: dict[str, Any], timeout_s: float) -> Array:
+        dtype = np.dtype(spec["dtype"])
+        shape = tuple(int(size) for size in spec["shape"])
+        data = self._stream.read_exactly(int(spec["nbytes"]), timeout_s=timeout_s)
+        return np.frombuffer(data, dtype).reshape(shape)
+
+    def _answer(self, timeout_s: float) -> dict[str, Any]:
+        return _read_event(self._device, self._stream, self._command, timeout_s)
+
+    def _failed(self, why: str) -> RunnerError:
+        return RunnerError(
+            f"the runner {why}.",
+            serial=self._device.serial,
+            command=self._command,
+            stderr=self._stream.stderr_text,
+            next_step="Run `mobilesplit push` again.",
+        )
+
+
+class Bench:
+    """A benchmark under way: iterate over its events; it waits at every ``waiting`` for `go`."""
+
+    def __init__(
+        self,
+        device: AdbDevice,
+        pushed: Pushed,
+        *,
+        methods: list[str],
+        inputs: list[str],
+        settings: BenchSettings,
+    ) -> None:
+        arguments = [pushed.runner, "bench", "--program", pushed.program]
+        arguments += ["--methods", ",".join(methods), "--wait"]
+        for path in inputs:
+            arguments += ["--input", path]
+        arguments += ["--threads", str(settings.threads)]
+        arguments += ["--warmup-runs", str(settings.warmup_runs)]
+        arguments += ["--min-runs", str(settings.min_runs)]
+        arguments += ["--min-s", str(settings.min_s), "--max-s", str(settings.max_s)]
+        self._command = shlex.join(arguments)
+        self._device = device
+        self._stream = device.open_shell(self._command)
+        self._timeout_s = settings.max_s + 60.0
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Each JSON line of the runner, until it ends well.
+
+        Raises:
+            RunnerError: it reported an error or ended with another code than 0.
+        """
+        while self._stream.exit_code is None:
+            event = _read_event(
+                self._device, self._stream, self._command, self._timeout_s, may_end=True
+            )
+            if event:
+                yield event
+
+    def go(self) -> None:
+        """Let the runner go on after a ``waiting`` event."""
+        self._stream.write(b"go\n")
+
+    def close(self) -> None:
+        """End the runner; twice is fine."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _read_event(
+    device: AdbDevice, stream: ShellStream, command: str, timeout_s: float, *, may_end: bool = False
+) -> dict[str, Any]:
+    """The next JSON line; an empty dict when the runner ended with 0 and ``may_end``."""
+    line = stream.read_line(timeout_s=timeout_s)
+    if line is None and may_end and stream.exit_code == 0:
+        return {}
+    what, next_step = "the runner ended too early.", "Run `mobilesplit push` again."
+    if line is not None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if isinstance(event, dict):
+            failure = event.get("message") if event.get("event") == "error" else event.get("error")
+            if failure is None:
+                return event
+            what, next_step = f"the runner failed: {failure}.", "Export and push again."
+        else:
+            what = f"the runner printed no JSON: {line[:80]!r}."
+    raise RunnerError(
+        what,
+        serial=device.serial,
+        command=command,
+        command_exit_code=stream.exit_code,
+        stderr=stream.stderr_text,
+        next_step=next_step,
+    )

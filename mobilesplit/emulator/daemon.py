@@ -1,0 +1,197 @@
+"""The virtual phone's process: ``python -m mobilesplit.emulator.daemon --state FOLDER ...``.
+
+Rule: it holds a lock on its state folder for as long as it lives, and nothing that it started
+outlives it. phones.py writes the folder and starts it; nobody needs to run it by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from mobilesplit.emulator.adbd import AdbConnection, AuthPolicy, Service
+from mobilesplit.emulator.device_description import DeviceDescription
+from mobilesplit.emulator.phone import VirtualPhone
+from mobilesplit.emulator.programs import AllowedPrograms
+from mobilesplit.emulator.shell_service import find_shell_service
+from mobilesplit.emulator.sync_service import find_sync_service
+
+log = logging.getLogger("mobilesplit.emulator")
+
+DESCRIPTION_FILE = "description.json"
+ALLOWED_FILE = "allowed.json"
+STATS_FILE = "stats.json"
+LOCK_FILE = "lock"
+_LOCK_TRIES, _LOCK_WAIT_S = 20, 0.02
+_STREAM_BUFFER_NBYTES = 1024 * 1024
+
+
+class StateTakenError(Exception):
+    """Another daemon holds the state folder."""
+
+
+def hold_lock(state: Path) -> int:
+    """The descriptor of the folder's lock, held until this process ends.
+
+    Raises:
+        StateTakenError: somebody holds it.
+    """
+    descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_LOCK_TRIES):
+        # Who lists the phones holds it shared for an instant: that is no daemon.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_WAIT_S)
+        else:
+            return descriptor
+    os.close(descriptor)
+    raise StateTakenError(str(state))
+
+
+class PhoneServer:
+    """Listens for hosts and keeps ``stats.json`` current."""
+
+    def __init__(self, phone: VirtualPhone, *, state: Path, auth: AuthPolicy) -> None:
+        self._phone = phone
+        self._stats = state / STATS_FILE
+        self._auth = auth
+        self._server: asyncio.Server | None = None
+        self._hosts: set[asyncio.Task[None]] = set()
+
+    async def listen(self, host: str, port: int) -> int:
+        """Start to listen; the port. Raises OSError, with EADDRINUSE for a taken one."""
+        self._server = await asyncio.start_server(
+            self._serve_host, host, port, limit=_STREAM_BUFFER_NBYTES
+        )
+        self.write_stats()
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening, hang up, kill every program."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._hosts):
+            task.cancel()
+        await asyncio.gather(*self._hosts, return_exceptions=True)
+        self._phone.programs.kill_all()
+        await asyncio.gather(
+            *(program.finished for program in list(self._phone.programs.live.values()))
+        )
+        self.write_stats()
+
+    def write_stats(self) -> None:
+        """Replace the stats file in one step, so that a reader never sees half of it."""
+        part = self._stats.with_suffix(".part")
+        part.write_text(json.dumps(self._phone.stats()))
+        part.replace(self._stats)
+
+    async def _serve_host(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._hosts.add(task)
+        connections = self._phone.connections
+        connections.open += 1
+        connections.total += 1
+        self.write_stats()
+        connection = AdbConnection(
+            reader,
+            writer,
+            banner=self._phone.banner(),
+            auth=self._auth,
+            find_service=self._find_service,
+        )
+        try:
+            await connection.run()
+        except asyncio.CancelledError:
+            pass  # the phone is going down
+        finally:
+            connections.open -= 1
+            self._hosts.discard(task)
+            self.write_stats()
+
+    def _find_service(self, name: bytes) -> Service | None:
+        found = find_shell_service(self._phone, name)
+        return found or find_sync_service(self._phone.filesystem, name)
+
+
+async def run_daemon(options: argparse.Namespace) -> int:
+    """Until a signal, or the starter's end where it asked for that; the exit code."""
+    state: Path = options.state
+    description = DeviceDescription.load(
+        (state / DESCRIPTION_FILE).read_bytes(), source=DESCRIPTION_FILE
+    )
+    allowed: AllowedPrograms = json.loads((state / ALLOWED_FILE).read_text())
+    phone = VirtualPhone(description, name=options.name, state=state, allowed=allowed)
+    server = PhoneServer(phone, state=state, auth=options.auth)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.parent_fd is not None:
+        # The starter never writes: readable means that its end of the pipe is closed.
+        loop.add_reader(options.parent_fd, stop.set)
+    phone.programs.on_change = server.write_stats
+    try:
+        port = await server.listen(options.host, options.port)
+    except OSError as error:
+        kind = "port" if error.errno == errno.EADDRINUSE else str(error)
+        _tell_starter(options.ready_fd, {"error": kind})
+        return 1
+    log.info("%s listens on %s:%d", options.name, options.host, port)
+    _tell_starter(options.ready_fd, {"port": port})
+    await stop.wait()
+    log.info("%s stops", options.name)
+    if options.parent_fd is not None:
+        loop.remove_reader(options.parent_fd)
+    await server.close()
+    return 0
+
+
+def _tell_starter(descriptor: int, message: dict[str, object]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(descriptor, json.dumps(message).encode() + b"\n")
+    os.close(descriptor)
+
+
+def main() -> int:
+    """Exit code 0 after a signal, 1 when it could not start."""
+    parser = argparse.ArgumentParser(prog="mobilesplit.emulator.daemon")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--auth", choices=("accept", "refuse"), required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--parent-fd", type=int)
+    options = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    for descriptor in (options.ready_fd, options.parent_fd):
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
+    os.umask(0o077)
+    try:
+        lock = hold_lock(options.state)
+    except StateTakenError:
+        _tell_starter(options.ready_fd, {"error": "running"})
+        return 1
+    try:
+        return asyncio.run(run_daemon(options))
+    finally:
+        os.close(lock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The tables of the demo, as rows of text: the terminal and the HTML report show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mobilesplit.core.comparison import Comparison, ModeResult
+from mobilesplit.core.profiles import CutProfile, Profile
+from mobilesplit.core.statistics import median, percentile
+
+
+class TextTable(NamedTuple):
+    """A table: what it is, its columns, its cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def modes_table(comparison: Comparison) -> TextTable:
+    """Head, network, tail, total measured and predicted, cloud time, bytes and energy."""
+    count = len(comparison.modes[0].runs)
+    emulated = comparison.profile.device.emulated
+    return TextTable(
+        f"Median of {count} jobs each, ms (phone = prepare + head; energy"
+        f" {'modelled' if emulated else 'measured + modelled radio'})",
+        ("mode", "phone", "network", "cloud", "total", "predicted", "up KB", "mJ"),
+        [_mode_row(mode) for mode in comparison.modes],
+    )
+
+
+def _mode_row(mode: ModeResult) -> tuple[str, ...]:
+    return (
+        f"{mode.mode}\n  {mode.cut}, {mode.codec}",
+        f"{median([run.prepare_ms + run.head_ms for run in mode.runs]):.0f}",
+        f"{median([run.network_ms for run in mode.runs]):.0f}",
+        f"{median([run.cloud_ms for run in mode.runs]):.1f}",
+        f"{median([run.total_ms for run in mode.runs]):.0f}",
+        f"{mode.predicted_p50_ms:.0f}",
+        f"{mode.uplink_bytes / 1e3:.1f}",
+        "?" if mode.device_mj is None else f"{mode.device_mj:.0f}",
+    )
+
+
+def classes_table(comparison: Comparison) -> TextTable:
+    """The planned job's best classes next to the unsplit model's."""
+    planned = comparison.modes[0].top
+    rows = []
+    for rank, (ours, whole) in enumerate(zip(planned, comparison.unsplit_top, strict=True), 1):
+        rows.append(
+            (
+                f"{rank}",
+                f"{ours.index} {ours.label} {ours.score:.3f}",
+                f"{whole.index} {whole.label} {whole.score:.3f}",
+            )
+        )
+    return TextTable(
+        "Top classes (class, name, logit)", ("", "planned, phone + cloud", "unsplit"), rows
+    )
+
+
+def cuts_table(profile: Profile) -> TextTable:
+    """Every profiled cut: boundary, head, tail, energy, memory."""
+    kind = "emulated" if profile.device.emulated else "measured"
+    return TextTable(
+        f"Profile of {profile.model} on {profile.device.name} ({kind}), cloud {profile.cloud.name}",
+        ("cut", "raw KB", "head p50", "p95 ms", "n", "tail p50 ms", "mJ", "peak MB"),
+        [_cut_row(cut) for cut in profile.cuts],
+    )
+
+
+def _cut_row(cut: CutProfile) -> tuple[str, ...]:
+    raw = cut.codecs.get("raw")
+    tail: Sequence[float] = cut.tail_ms["1"]
+    return (
+        cut.id,
+        f"{raw.bytes / 1e3:.1f}" if raw else "-",
+        f"{median(cut.head_ms):.1f}",
+        f"{percentile(cut.head_ms, 0.95):.1f}",
+        f"{len(cut.head_ms)}",
+        f"{median(tail):.2f}",
+        "-" if cut.head_energy_mj is None else f"{cut.head_energy_mj:.0f}",
+        "-" if cut.head_peak_bytes is None else f"{cut.head_peak_bytes / 1e6:.0f}",
+    )

