@@ -15,7 +15,7 @@ import typer
 
 from mobilesplit import __version__
 from mobilesplit.cli import links, options
-from mobilesplit.cli.children import child
+from mobilesplit.cli.children import Child
 from mobilesplit.cli.comparing import JOBS_PER_MODE, WARMUP_JOBS, Bench
 from mobilesplit.cli.console import (
     Progress,
@@ -28,7 +28,7 @@ from mobilesplit.cli.console import (
 from mobilesplit.cli.emulator import DEFAULT_DEVICE
 from mobilesplit.cli.photos import load_photo, top_classes
 from mobilesplit.cli.plan import print_plan
-from mobilesplit.cli.profile import SERVER_TIMEOUT_S, measure_device, server_arguments, with_cloud
+from mobilesplit.cli.profile import measure_device, tail_server, with_cloud
 from mobilesplit.core.errors import MobilesplitError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from mobilesplit.emulator.device_description import DeviceDescription
     from mobilesplit.emulator.phones import PhoneRecord
     from mobilesplit.segment.model_source import LoadedModel
+    from mobilesplit.segment.trace import Graph
 
 MODEL = "efficientnet-lite0"
 NUM_STEPS = 9
@@ -114,10 +115,9 @@ class _Steps:
     def run(self) -> Comparison:
         """All nine steps, in the order of the main job."""
         loaded = self._model()
-        self._trace(loaded)
-        bundle = self._export(loaded)
-        phone, device, pushed, side = self._profile_phone(bundle)
-        server, connect, profile, measured = self._serve(bundle, side)
+        bundle = self._export(loaded, self._trace(loaded))
+        phone, device, pushed, side, server = self._profile_phone(bundle)
+        connect, profile, measured = self._serve(bundle, side, server)
         plan, link = self._plan(profile, measured)
         whole = _unsplit(loaded, side.inputs)
         inferences_before = self._inferences(phone)
@@ -149,7 +149,7 @@ class _Steps:
             step.note(f"{loaded.name}, weights {loaded.weights}; {self._photo.name}")
         return loaded
 
-    def _trace(self, loaded: LoadedModel) -> None:
+    def _trace(self, loaded: LoadedModel) -> Graph:
         with self._progress.step("trace and cut") as step:
             step.note("torch.export")
             from mobilesplit.segment.cuts import find_cuts
@@ -161,13 +161,18 @@ class _Steps:
             step.note(f"verifying {len(cuts)} cuts")
             worst = max(verify(graph, cuts).values())
             step.note(f"{len(cuts)} cuts; head then tail differ from the whole by {worst:.1g}")
+        return graph
 
-    def _export(self, loaded: LoadedModel) -> Bundle:
+    def _export(self, loaded: LoadedModel, graph: Graph) -> Bundle:
         with self._progress.step("export") as step:
             from mobilesplit.export.export import export_model
 
             outcome = export_model(
-                loaded, out=self._bundle_folder, max_cuts=MAX_CUTS, progress=step.note
+                loaded,
+                out=self._bundle_folder,
+                graph=graph,
+                max_cuts=MAX_CUTS,
+                progress=step.note,
             )
             manifest = outcome.bundle.manifest
             size = human_bytes(outcome.bundle.path(manifest.program).stat().st_size)
@@ -176,18 +181,24 @@ class _Steps:
             step.note(f"{heads} heads in one ExecuTorch program of {size}, {how}")
         return outcome.bundle
 
-    def _profile_phone(self, bundle: Bundle) -> tuple[PhoneRecord, AdbDevice, Pushed, DeviceSide]:
+    def _profile_phone(
+        self, bundle: Bundle
+    ) -> tuple[PhoneRecord, AdbDevice, Pushed, DeviceSide, dict[str, Any]]:
         from mobilesplit.device.adb import AdbDevice
         from mobilesplit.device.push import push_bundle
         from mobilesplit.device.runner import BenchSettings
         from mobilesplit.device.runner_build import build_host_runner
 
         with self._progress.step("phone: push and profile") as step:
+            # The server loads its tails meanwhile, but is done before any head is measured.
+            starting = self._stack.enter_context(tail_server(self._bundle_folder))
             step.note("building the runner")
             runner = build_host_runner()
             phone = self._start_phone({runner.sha256: list(runner.argv)})
             device = self._stack.enter_context(AdbDevice.connect(phone.serial))
             pushed = push_bundle(device, bundle, runner.path, progress=step.note)
+            step.note("waiting for the server to measure its tails")
+            server = starting.ready()
             side = measure_device(
                 device,
                 bundle,
@@ -202,20 +213,16 @@ class _Steps:
                 f"{side.facts.name} (emulated) at {phone.serial}; {runner.kind} runner{why};"
                 f" {samples} samples of {len(side.heads.heads)} heads"
             )
-        return phone, device, pushed, side
+        return phone, device, pushed, side, server
 
     def _serve(
-        self, bundle: Bundle, side: DeviceSide
-    ) -> tuple[dict[str, Any], Callable[[], CloudConnection], Profile, LinkMeasurement]:
+        self, bundle: Bundle, side: DeviceSide, server: dict[str, Any]
+    ) -> tuple[Callable[[], CloudConnection], Profile, LinkMeasurement]:
         from mobilesplit.client.connection import CloudConnection
         from mobilesplit.client.link_probe import measure_link
 
         with self._progress.step("server: tails and link") as step:
-            step.note("loading and measuring the tails")
-            arguments = server_arguments(self._bundle_folder, port=0)
-            server = self._stack.enter_context(
-                child("the server", arguments, ready_timeout_s=SERVER_TIMEOUT_S)
-            )
+            step.note("tails and codecs")
             with CloudConnection.open(server["url"], bundle.manifest.model) as direct:
                 profile = with_cloud(side, bundle, direct, self._photo)
             arguments = [
@@ -223,16 +230,14 @@ class _Steps:
                 "--listen", "127.0.0.1:0", "--to", f"127.0.0.1:{server['port']}",
                 "--exit-with-parent",
             ]  # fmt: skip
-            shaper = self._stack.enter_context(
-                child("the link shaper", arguments, ready_timeout_s=SERVER_TIMEOUT_S)
-            )
+            shaper = self._stack.enter_context(Child("the link shaper", arguments)).ready()
             url = f"ws://127.0.0.1:{shaper['port']}"
             connect = partial(CloudConnection.open, url, bundle.manifest.model)
             step.note("measuring the link")
             with connect() as connection:
                 measured = measure_link(connection)
             step.note(f"{server['url']} behind {self._link.name} ({self._link.describe()}, shaped)")
-        return server, connect, profile, measured
+        return connect, profile, measured
 
     def _plan(self, profile: Profile, measured: LinkMeasurement) -> tuple[Plan, Link]:
         from mobilesplit.schedule.link_estimate import estimate_link

@@ -18,7 +18,6 @@ def export(
     backend: Annotated[
         Literal["xnnpack", "portable"], typer.Option(help="Delegate of the heads.")
     ] = "xnnpack",
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Lower again in any case.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Export every head into one ExecuTorch program, and the tails, as a verified bundle."""
@@ -32,7 +31,6 @@ def export(
             out=out,
             max_cuts=max_cuts,
             backend=backend,
-            use_cache=not no_cache,
             progress=step.note,
         )
     manifest = outcome.bundle.manifest

@@ -23,4 +23,7 @@ def link(
     from mobilesplit.emulator import link_shaper
 
     chosen = links.find_link(link)
-    link_shaper.main(["--link-json", chosen.model_dump_json(), "--listen", listen, "--to", to])
+    code = link_shaper.main(
+        ["--link-json", chosen.model_dump_json(), "--listen", listen, "--to", to]
+    )
+    raise typer.Exit(code)

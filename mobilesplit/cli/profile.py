@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mobilesplit.cli import options
-from mobilesplit.cli.children import child
+from mobilesplit.cli.children import Child
 from mobilesplit.cli.console import print_json, print_table, single_step, stderr, write_file
 from mobilesplit.cli.device_choice import choose_serial
 from mobilesplit.cli.photos import load_photo
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mobilesplit.device.runner import BenchSettings
     from mobilesplit.wire.messages import TailProfile
 
-SERVER_TIMEOUT_S = 120.0
 _SIDE_SAMPLES = 8
 """Samples of the small things: preparing a photo, encoding a boundary."""
 
@@ -74,10 +73,7 @@ def profile(
         pushed = push_bundle(device, loaded, build_host_runner().path, progress=step.note)
         if cloud is None:
             step.note("starting a server for the tails")
-            arguments = server_arguments(bundle, port=0)
-            cloud = stack.enter_context(
-                child("the server", arguments, ready_timeout_s=SERVER_TIMEOUT_S)
-            )["url"]
+            cloud = stack.enter_context(tail_server(bundle)).ready()["url"]
         connection = stack.enter_context(CloudConnection.open(cloud, loaded.manifest.model))
         side = measure_device(device, loaded, pushed, photo, settings=settings, progress=step.note)
         step.note("tails")
@@ -91,10 +87,10 @@ def profile(
     stderr.print(f"wrote {out}")
 
 
-def server_arguments(bundle: Path, *, port: int) -> list[str]:
-    """Arguments of ``python -m`` for a server that ends with us."""
-    return ["mobilesplit", "serve", str(bundle), "--port", str(port), "--json",
-            "--exit-with-parent"]  # fmt: skip
+def tail_server(bundle: Path) -> Child:
+    """A server for the bundle's tails on a free port of loopback, ending with us."""
+    arguments = ["serve", str(bundle), "--port", "0", "--json", "--exit-with-parent"]
+    return Child("the server", ["mobilesplit", *arguments])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mobilesplit.wire.messages import MAX_PROBE_REPLY_NBYTES
 _FIRST_BULK_NBYTES = 64 * 1024
 _MIN_BULK_NBYTES = 16 * 1024
 _MAX_BULK_NBYTES = MAX_PROBE_REPLY_NBYTES // 2
-_BULK_MS = 400.0
+_BULK_MS = 250.0
 """A bulk message should take about this long: much longer than the jitter, and no bore."""
 
 
@@ -43,7 +43,7 @@ def measure_link(
     A rate is the bulk message's size over what it took longer than the median small one.
 
     Args:
-        bulk_nbytes: size of the bulk messages; None finds one that takes about 0.4 s.
+        bulk_nbytes: size of the bulk messages; None finds one that takes about 0.25 s.
 
     Raises:
         CloudError: as `CloudConnection.probe`.

@@ -53,6 +53,7 @@ def export_model(
     loaded: LoadedModel,
     *,
     out: Path,
+    graph: Graph | None = None,
     max_cuts: int = 10,
     backend: Literal["xnnpack", "portable"] = "xnnpack",
     tolerance: float = 1e-3,
@@ -63,6 +64,7 @@ def export_model(
 
     Args:
         out: a free path, or a bundle, which is replaced.
+        graph: its trace, where the caller has it already; None traces here.
         max_cuts: ``input`` and ``output`` included.
         backend: what the heads delegate to.
         tolerance: largest absolute difference to the original model that a cut may have.
@@ -76,8 +78,9 @@ def export_model(
     """
     _check_settings(max_cuts, backend, tolerance)
     check_target(out)
-    progress(f"trace {loaded.name}")
-    graph = trace(loaded.module, loaded.example_inputs)
+    if graph is None:
+        progress(f"trace {loaded.name}")
+        graph = trace(loaded.module, loaded.example_inputs)
     root = cache_root or cache.default_root()
     settings = {
         "model": loaded.name, "weights": loaded.weights, "labels": loaded.labels,

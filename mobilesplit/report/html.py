@@ -35,7 +35,7 @@ color:#1b1f24}
 h1{font-size:1.7em;margin-bottom:.1em} h2{margin-top:2em;border-bottom:1px solid #d0d7de}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 th,td{padding:.3em .6em;border-bottom:1px solid #eaeef2;text-align:right}
-th:first-child,td:first-child{text-align:left} th{background:#f6f8fa}
+th:first-child,td:first-child{text-align:left;white-space:pre-line} th{background:#f6f8fa}
 caption{text-align:left;font-weight:600;padding:.4em 0}
 .reason{background:#ddf4ff;border-left:4px solid #0969da;padding:.7em 1em}
 .miss{background:#ffebe9;border-left-color:#cf222e}

@@ -10,10 +10,10 @@ import pytest
 from adb_shell.adb_device import AdbDeviceTcp
 from adb_shell.auth.keygen import keygen
 from adb_shell.auth.sign_pythonrsa import PythonRSASigner
-from virtual_phone_parts import RUNNER_BYTES, STAND_IN, Adb, Phone, adb_for
 
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import start_phone, stop_phone
+from tests.emulator.virtual_phone_parts import RUNNER_BYTES, STAND_IN, Adb, Phone, adb_for
 
 
 @pytest.fixture(scope="session")

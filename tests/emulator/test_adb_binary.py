@@ -8,10 +8,10 @@ from pathlib import Path
 
 import adbutils
 import pytest
-from virtual_phone_parts import RUNNER_BYTES, RUNNER_PATH, Adb, adb_for
 
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import start_phone, stop_phone
+from tests.emulator.virtual_phone_parts import RUNNER_BYTES, RUNNER_PATH, Adb, adb_for
 
 
 def test_it_is_listed_as_a_device(adb: Adb) -> None:

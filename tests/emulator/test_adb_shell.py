@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from adb_shell.adb_device import AdbDeviceTcp
 from adb_shell.exceptions import DeviceAuthError, PushFailedError
-from virtual_phone_parts import Phone
+
+from tests.emulator.virtual_phone_parts import Phone
 
 
 def test_shell_and_exec(adb_shell_device: AdbDeviceTcp) -> None:

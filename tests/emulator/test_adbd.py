@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from virtual_phone_parts import Phone
 
 from mobilesplit.emulator.adb_messages import (
     HEADER_NBYTES,
@@ -16,6 +15,7 @@ from mobilesplit.emulator.adb_messages import (
     Message,
     encode,
 )
+from tests.emulator.virtual_phone_parts import Phone
 
 _CHECKED = 0x01000000
 

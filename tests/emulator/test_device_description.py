@@ -16,7 +16,7 @@ def test_every_description_of_the_repository_loads_under_its_own_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "inference", "general"),
-    [("budget-2017", 60, 10), ("midrange-2021", 12, 4), ("flagship-2024", 4, 2)],
+    [("budget-2017", 28, 6), ("midrange-2021", 4, 2.5), ("flagship-2024", 1.4, 1.2)],
 )
 def test_slowdowns_are_the_declared_ones(name: str, inference: float, general: float) -> None:
     description = load_description(name)
