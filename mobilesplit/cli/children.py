@@ -65,6 +65,15 @@ class Child:
         assert isinstance(answer, dict)
         return answer
 
+    def go(self) -> None:
+        """Send the line that a child started with ``--wait`` waits for."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(b"go\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended: `ready` will say why
+
     def __enter__(self) -> Self:
         return self
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mobilesplit.core.results import Array
     from mobilesplit.schedule.cost import Candidate
 
-JOBS_PER_MODE = 5
+JOBS_PER_MODE = 4
 WARMUP_JOBS = 1
 
 Mode = Literal["planned", "best split", "device-only", "cloud-only"]

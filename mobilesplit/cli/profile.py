@@ -87,10 +87,13 @@ def profile(
     stderr.print(f"wrote {out}")
 
 
-def tail_server(bundle: Path) -> Child:
-    """A server for the bundle's tails on a free port of loopback, ending with us."""
+def tail_server(bundle: Path, *, wait: bool = False) -> Child:
+    """A server for the bundle's tails on a free port of loopback, ending with us.
+
+    ``wait``: it touches the bundle only after `Child.go`.
+    """
     arguments = ["serve", str(bundle), "--port", "0", "--json", "--exit-with-parent"]
-    return Child("the server", ["mobilesplit", *arguments])
+    return Child("the server", ["mobilesplit", *arguments, *(["--wait"] if wait else [])])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def serve(
     ] = False,
     as_json: options.Json = False,
     exit_with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+    wait: Annotated[bool, typer.Option("--wait", hidden=True)] = False,
 ) -> None:
     """Serve a bundle's tails over a websocket until Ctrl-C.
 
@@ -35,6 +36,9 @@ def serve(
     from mobilesplit.cloud.server import serve as serve_bundle
     from mobilesplit.export.bundle import load_bundle
 
+    if wait:
+        # Torch is imported by now; the bundle may still be in the making.
+        sys.stdin.buffer.readline()
     loaded = load_bundle(bundle)
     if not as_json:
         stderr.print(f"loading and measuring the tails of {loaded.manifest.model} ...")

@@ -22,7 +22,7 @@ from mobilesplit.device.energy import (
 from mobilesplit.device.push import REMOTE_FOLDER, Pushed, push_file
 from mobilesplit.device.runner import Bench, BenchSettings
 
-IDLE_BASELINE_S = 1.0
+IDLE_BASELINE_S = 0.5
 
 
 @dataclass

@@ -22,7 +22,7 @@ class BenchSettings:
     """When warm-up and measurement end: go on while (runs < min or time < min_s), up to max_s."""
 
     warmup_runs: int = 2
-    """Inferences before any counts."""
+    """Inferences before any counts, besides the very first, which never does."""
     min_runs: int = 5
     """Fewest samples."""
     min_s: float = 0.5

@@ -14,8 +14,8 @@ from tests.cli.conftest import LIMIT_S, Home, interrupt
 
 pytestmark = pytest.mark.e2e
 
-JOBS = 6
-"""Of every mode: one to warm up and five for the record."""
+JOBS = 5
+"""Of every mode: one to warm up and four for the record."""
 
 
 def test_the_demo_classifies_the_photo_with_every_part_where_it_is_said_to_be(
