@@ -8,8 +8,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from mobilesplit import __version__
 from mobilesplit.cli import (
@@ -35,7 +35,7 @@ TERMINATED = 143
 app = typer.Typer(
     name="mobilesplit",
     help="Cut a PyTorch model between an Android phone and the cloud: measure, plan, run.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,11 +67,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def run() -> NoReturn:
@@ -79,13 +81,15 @@ def run() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this code
+            _say("interrupted.")
     except MobilesplitError as error:
         _say(str(error))
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         _say("interrupted.")
         code = INTERRUPTED
-    except click.ClickException as error:
+    except TyperException as error:
         _say(f"{error.format_message().rstrip('.')}. See --help.")
         code = error.exit_code
     except BrokenPipeError:
@@ -101,6 +105,12 @@ def run() -> NoReturn:
             " Set MOBILESPLIT_DEBUG=1 for the traceback, and please report it."
         )
         code = 1
+    if code == INTERRUPTED:
+        # All is unwound by now. CPython would still end by SIGINT instead of with our code when
+        # the interrupt fell into an exec() of a string, which importing torch does a lot.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code or 0)
 
 

@@ -114,6 +114,7 @@ def _measured(outcome: JobOutcome) -> MeasuredRun:
         prepare_ms=outcome.prepare_ms,
         head_ms=outcome.head_ms,
         network_ms=outcome.network_ms,
+        tail_ms=outcome.tail_ms,
         cloud_ms=outcome.cloud_ms,
         total_ms=outcome.total_ms,
         adb_ms=outcome.adb_ms,

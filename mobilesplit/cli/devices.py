@@ -7,7 +7,7 @@ import os
 import socket
 
 from mobilesplit.cli import options
-from mobilesplit.cli.console import human_bytes, print_json, print_table, stderr
+from mobilesplit.cli.console import human_bytes, print_json, print_table
 from mobilesplit.core.errors import DeviceError
 
 
@@ -35,11 +35,11 @@ def devices(serial: options.Serial = None, as_json: options.Json = False) -> Non
         print_json(json.dumps({"devices": rows}, indent=2))
         return
     if not rows:
-        stderr.print(
-            "No device. Start a virtual phone with `mobilesplit emulator start`,"
-            " or connect one with `adb tcpip 5555` and --serial HOST:5555."
+        raise DeviceError(
+            "no device found.",
+            next_step="Start a virtual phone with `mobilesplit emulator start`, or use"
+            " `adb tcpip 5555` and --serial HOST:5555.",
         )
-        raise DeviceError("no device found.", next_step="See above.")
     print_table(
         "Devices",
         ("serial", "state", "model", "Android", "ABI", "cores", "memory"),

@@ -12,10 +12,16 @@ from mobilesplit.cli.console import print_json, print_table, single_step, stdout
 
 app = typer.Typer(
     help="Virtual phones: emulated Android devices that speak the real adb protocol.",
-    no_args_is_help=True,
+    invoke_without_command=True,
 )
 
 DEFAULT_DEVICE = "budget-2017"
+
+
+@app.callback()
+def _common(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()

@@ -45,6 +45,8 @@ class JobOutcome:
     """By the runner's clock."""
     network_ms: float = 0.0
     """Encoding, the way there and back; also what was spent on a cloud that failed."""
+    tail_ms: float = 0.0
+    """The tail, by the server's clock."""
     cloud_ms: float = 0.0
     """Queue, decoding and tail, by the server's clock."""
     adb_ms: float = 0.0
@@ -156,6 +158,7 @@ class SplitClient:
             outcome,
             outputs=answer.outputs,
             network_ms=max(0.0, elapsed_ms - cloud_ms),
+            tail_ms=answer.tail_ms,
             cloud_ms=cloud_ms,
             uplink_bytes=sum(blob.array.nbytes for blob in blobs),
         )

@@ -36,8 +36,10 @@ class MeasuredRun(Document):
     """The head, by the runner's clock."""
     network_ms: Ms
     """Sending, the way there and back, receiving: what the server did not spend."""
+    tail_ms: Ms
+    """The tail, by the server's clock."""
     cloud_ms: Ms
-    """Decoding and tail, by the server's clock."""
+    """All of the server's time: queue, decoding and tail, by its clock."""
     total_ms: Ms
     """End to end, without adb (an app on the phone has none in between)."""
     adb_ms: Ms

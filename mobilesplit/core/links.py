@@ -97,6 +97,6 @@ class Link(Document):
 
     def describe(self) -> str:
         """``12 up / 40 down Mbit/s, RTT 50 ms, jitter 10 ms``."""
-        text = f"{self.uplink_bps / 1e6:g} up / {self.downlink_bps / 1e6:g} down Mbit/s"
-        text += f", RTT {self.rtt_ms:g} ms"
-        return text + (f", jitter {self.jitter_ms:g} ms" if self.jitter_ms else "")
+        text = f"{self.uplink_bps / 1e6:.3g} up / {self.downlink_bps / 1e6:.3g} down Mbit/s"
+        text += f", RTT {self.rtt_ms:.3g} ms"
+        return text + (f", jitter {self.jitter_ms:.3g} ms" if self.jitter_ms else "")

@@ -35,6 +35,7 @@ color:#1b1f24}
 h1{font-size:1.7em;margin-bottom:.1em} h2{margin-top:2em;border-bottom:1px solid #d0d7de}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 th,td{padding:.3em .6em;border-bottom:1px solid #eaeef2;text-align:right}
+table.words td,table.words th{text-align:left}
 th:first-child,td:first-child{text-align:left;white-space:pre-line} th{background:#f6f8fa}
 caption{text-align:left;font-weight:600;padding:.4em 0}
 .reason{background:#ddf4ff;border-left:4px solid #0969da;padding:.7em 1em}
@@ -113,10 +114,11 @@ def _page(title: str, body: Sequence[str]) -> str:
 
 def _table(table: TextTable) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    kind = "" if all(row[-1][:1] in "0123456789?-" for row in table.rows) else " class=words"
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
-    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
+    return f"<table{kind}><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
 
 
 def _list(items: Sequence[str]) -> str:

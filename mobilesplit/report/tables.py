@@ -19,25 +19,30 @@ class TextTable(NamedTuple):
 
 
 def modes_table(comparison: Comparison) -> TextTable:
-    """Head, network, tail, total measured and predicted, cloud time, bytes and energy."""
+    """Where each mode's time went, cloud time, bytes and energy."""
     count = len(comparison.modes[0].runs)
     emulated = comparison.profile.device.emulated
+    energy = "modelled" if emulated else "CPU measured, radio modelled"
     return TextTable(
-        f"Median of {count} jobs each, ms (phone = prepare + head; energy"
-        f" {'modelled' if emulated else 'measured + modelled radio'})",
-        ("mode", "phone", "network", "cloud", "total", "predicted", "up KB", "mJ"),
+        f"Medians of {count} jobs, ms, measured; pred.: total as predicted; mJ: {energy}",
+        ("mode", "prep", "head", "network", "tail", "total", "pred.", "cloud", "KB up", "mJ"),
         [_mode_row(mode) for mode in comparison.modes],
     )
 
 
 def _mode_row(mode: ModeResult) -> tuple[str, ...]:
+    def middle(name: str) -> float:
+        return median([getattr(run, f"{name}_ms") for run in mode.runs])
+
     return (
         f"{mode.mode}\n  {mode.cut}, {mode.codec}",
-        f"{median([run.prepare_ms + run.head_ms for run in mode.runs]):.0f}",
-        f"{median([run.network_ms for run in mode.runs]):.0f}",
-        f"{median([run.cloud_ms for run in mode.runs]):.1f}",
-        f"{median([run.total_ms for run in mode.runs]):.0f}",
+        f"{middle('prepare'):.0f}",
+        f"{middle('head'):.0f}",
+        f"{middle('network'):.0f}",
+        f"{middle('tail'):.1f}",
+        f"{middle('total'):.0f}",
         f"{mode.predicted_p50_ms:.0f}",
+        f"{middle('cloud'):.1f}",
         f"{mode.uplink_bytes / 1e3:.1f}",
         "?" if mode.device_mj is None else f"{mode.device_mj:.0f}",
     )
@@ -56,7 +61,9 @@ def classes_table(comparison: Comparison) -> TextTable:
             )
         )
     return TextTable(
-        "Top classes (class, name, logit)", ("", "planned, phone + cloud", "unsplit"), rows
+        f"Top classes (class, name, logit); {comparison.modes[0].mode} against the whole model",
+        ("", "cut", "unsplit"),
+        rows,
     )
 
 

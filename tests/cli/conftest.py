@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -38,12 +38,14 @@ class Home:
             "COLUMNS": "80",
         }
 
-    def start(self, *words: object) -> subprocess.Popen[str]:
+    def start(
+        self, *words: object, stderr: IO[str] | int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "mobilesplit", *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env=self.environment,
             start_new_session=True,
@@ -75,6 +77,22 @@ class Home:
             process.kill()
             process.communicate()
 
+    @contextlib.contextmanager
+    def demo_at_step(self, step: int, out: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+        """A demo in the middle of a step (1 to 9), and the file of its stderr."""
+        said = self.path / "stderr"
+        with said.open("w") as file:
+            process = self.start("demo", "--out", out, stderr=file)
+        try:
+            # A step is printed when it is done: then the next one has begun.
+            while step > 1 and f"[{step - 1}/" not in said.read_text():
+                assert process.poll() is None, said.read_text()
+                time.sleep(0.02)
+            yield process, said
+        finally:
+            process.kill()
+            process.communicate()
+
     def left_running(self) -> list[str]:
         """Command lines of processes that carry this home in their environment."""
         marker = f"HOME={self.path}".encode()
@@ -86,6 +104,13 @@ class Home:
                     if command:  # a zombie has none
                         found.append(command)
         return found
+
+    def wait_until_something_runs(self, least: int = 2) -> None:
+        """Until the command itself and one child are there: its handlers are then in place."""
+        deadline_s = time.monotonic() + 30
+        while len(self.left_running()) < least:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
 
     def wait_until_nothing_runs(self, limit_s: float = 10.0) -> None:
         deadline_s = time.monotonic() + limit_s

@@ -136,35 +136,25 @@ def _wait_for_inferences(home: Home) -> None:
     raise AssertionError("the profile never began")
 
 
-@pytest.mark.parametrize("step", [2, 4, 5, 7])
+@pytest.mark.parametrize("step", [1, 2, 4, 5, 7, 8])
 def test_ctrl_c_at_any_step_ends_with_130_and_leaves_nothing(
     home: Home, tmp_path: Path, step: int
 ) -> None:
-    process = home.start("demo", "--out", tmp_path / "out")
-    try:
-        assert process.stderr is not None
-        # A step is printed when it is done: the next one has begun.
-        for line in process.stderr:
-            if line.startswith(f"[{step - 1}/"):
-                break
+    with home.demo_at_step(step, tmp_path / "out") as (process, said):
+        if step == 1:
+            home.wait_until_something_runs()
         interrupt(process)
-        _, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, stderr
-    assert stderr.strip().splitlines()[-1] == "mobilesplit: interrupted."
-    assert "Traceback" not in stderr
+        process.wait(timeout=60)
+        lines = said.read_text().strip().splitlines()
+    assert process.returncode == 130, lines
+    assert lines[-1] == "mobilesplit: interrupted."
+    assert not any("Traceback" in line for line in lines)
     home.wait_until_nothing_runs()
 
 
 def test_a_demo_that_is_killed_takes_everything_with_it(home: Home, tmp_path: Path) -> None:
-    process = home.start("demo", "--out", tmp_path / "out")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("[5/"):
-            break
-    process.kill()
-    process.communicate()
+    with home.demo_at_step(6, tmp_path / "out") as (process, _):
+        process.kill()
     home.wait_until_nothing_runs()
 
 
@@ -183,7 +173,7 @@ def failing(home: Home, *words: object) -> subprocess.CompletedProcess[str]:
         (("demo", "--image", __file__), 2, "not a JPEG or PNG"),
         (("demo", "--link", "carrier-pigeon"), 2, "Known: 3g, 5g, lan, lte, wifi"),
         (("demo", "--device", "brick"), 2, "Known: budget-2017"),
-        (("demo", "--sla-ms", "0"), 2, "0"),
+        (("demo", "--sla-ms", "0"), 2, "--sla-ms"),
         (("trace", "no-such-model"), 2, "Known: efficientnet-lite0"),
         (("export", "no-such-model", "-o", "x"), 2, "Known: efficientnet-lite0"),
         (("serve", "no-such-bundle"), 2, "no-such-bundle"),
