@@ -25,8 +25,6 @@ from mobilesplit.wire.frames import Blob
 from mobilesplit.wire.images import MAX_PHOTO_NBYTES, PhotoError, normalise, to_pixels
 
 CODECS = ("raw", "fp16", "uint8", "original")
-LOSSLESS = frozenset({"raw", "uint8", "original"})
-"""Codecs after which the tail sees exactly what the whole model would have seen."""
 
 _PIXELS = "pixels"
 _PHOTO = "photo"

@@ -1,6 +1,5 @@
 """The client against a real server, and against ones that stall, lie or leave."""
 
-import asyncio
 import contextlib
 import socket
 import threading
@@ -12,8 +11,7 @@ from websockets.sync.server import serve as serve_sync
 
 from mobilesplit.client.connection import CloudConnection
 from mobilesplit.client.link_probe import measure_link
-from mobilesplit.cloud.server import Limits, serve
-from mobilesplit.core.cuts import Cut
+from mobilesplit.cloud.server import Limits
 from mobilesplit.core.errors import (
     CloudError,
     RefusedError,
@@ -21,94 +19,32 @@ from mobilesplit.core.errors import (
     UsageError,
     WireError,
 )
-from mobilesplit.core.manifest import SCHEMA, BundleCut, Manifest
-from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.wire import messages as m
-from mobilesplit.wire.frames import Blob
+from tests.twice import ONES, PROFILE, TAIL_MS, RunningServer, make_manifest
 
-X = TensorSpec(name="x", dtype="float32", shape=(4,))
-PROFILE = m.TailProfile(tail_ms={"input": (1.0,)}, decode_ms={"input": {"raw": (0.1,)}})
-ONES = [Blob("x", np.ones(4, np.float32))]
-MANIFEST = Manifest(
-    schema_=SCHEMA,
-    model="twice",
-    weights="random",
-    backend="portable",
-    program="p",
-    stages=("s",),
-    cuts=tuple(
-        BundleCut(
-            cut=Cut(id=cut_id, depth=depth, boundary=(X,), head_flops=0, tail_flops=1),
-            method=None,
-            first_stage=depth,
-            max_abs_error=0.0,
-        )
-        for depth, cut_id in enumerate(("input", "output"))
-    ),
-    outputs=(X,),
-    golden_input="i",
-    golden_output="o",
-    tolerance=1.0,
-    sha256={},
-    versions={},
-)
 WELCOME = m.Welcome(
     server="fake", model="twice", bundle="d", codecs={"input": ("raw",)}, max_message_nbytes=2**25
 )
 
 
-class TwiceExecutor:
-    """What the server uses of a StageExecutor, with a tail that doubles."""
-
-    manifest = MANIFEST
-    codecs = {"input": ("raw",)}  # noqa: RUF012
-    tail_runs = 0
-
-    def boundary(self, cut_id):
-        return (X,)
-
-    def run_tail(self, cut_id, arrays):
-        self.tail_runs += 1
-        return (arrays[0] * 2,), 0.25
-
-
 @pytest.fixture(scope="module")
 def url():
-    stop, ready, found = asyncio.Event(), threading.Event(), []
-
-    def on_ready(port):
-        found.extend([port, asyncio.get_running_loop()])
-        ready.set()
-
-    async def run():
-        await serve(
-            TwiceExecutor(),
-            profile=PROFILE,
-            ready=on_ready,
-            stop=stop,
-            limits=Limits(max_message_nbytes=2**20),
-        )
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert ready.wait(10)
-    yield f"ws://127.0.0.1:{found[0]}"
-    found[1].call_soon_threadsafe(stop.set)
-    thread.join(10)
-    assert not thread.is_alive()
+    running = RunningServer(Limits(max_message_nbytes=2**20))
+    yield f"ws://127.0.0.1:{running.port}"
+    running.stop()
 
 
 def test_a_tail_is_run_and_everything_measured(url):
     with CloudConnection.open(url, "twice") as connection:
         answer = connection.run_tail("input", "raw", ONES, deadline_ms=5000)
         np.testing.assert_array_equal(answer.outputs[0], [2, 2, 2, 2])
-        assert answer.tail_ms == 0.25
+        assert answer.tail_ms == TAIL_MS
         assert answer.tail_runs >= 1
         assert 0 < answer.network_ms < answer.round_trip_ms
         assert answer.sent_bytes > 16
         assert answer.received_bytes > 16
         assert connection.tail_profile() == PROFILE
-        assert connection.welcome.bundle == m.bundle_digest(MANIFEST)
+        assert connection.welcome.bundle == m.bundle_digest(make_manifest())
 
 
 def test_a_refused_job_leaves_the_connection_usable(url):

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -18,106 +17,15 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from mobilesplit.cloud.server import Limits, serve
-from mobilesplit.core.cuts import Cut
 from mobilesplit.core.errors import MobilesplitError, UsageError
-from mobilesplit.core.manifest import SCHEMA, BundleCut, Manifest
-from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.wire import messages as m
 from mobilesplit.wire.frames import Blob
+from tests.twice import ONES, PROFILE, TAIL_MS, RunningServer, TwiceExecutor
 
-X = TensorSpec(name="x", dtype="float32", shape=(4,))
-PROFILE = m.TailProfile(tail_ms={"input": (1.0,)}, decode_ms={"input": {"raw": (0.1,)}})
 HELLO = m.encode_message(m.Hello(client="test", model="twice"))
-ONES = [Blob("x", np.ones(4, np.float32))]
 
 
-def manifest():
-    cuts = tuple(
-        BundleCut(
-            cut=Cut(id=cut_id, depth=depth, boundary=(X,), head_flops=0, tail_flops=1),
-            method=None,
-            first_stage=depth,
-            max_abs_error=0.0,
-        )
-        for depth, cut_id in enumerate(("input", "output"))
-    )
-    return Manifest(
-        schema_=SCHEMA,
-        model="twice",
-        weights="random",
-        backend="portable",
-        program="p",
-        stages=("s",),
-        cuts=cuts,
-        outputs=(X,),
-        golden_input="i",
-        golden_output="o",
-        tolerance=1.0,
-        sha256={},
-        versions={},
-    )
-
-
-class TwiceExecutor:
-    """What the server uses of a StageExecutor, with a tail that doubles, waits or fails."""
-
-    def __init__(self):
-        self.manifest = manifest()
-        self.codecs = {"input": ("raw", "fp16")}
-        self.tail_runs = 0
-        self.go = threading.Event()
-        self.go.set()
-        self.running = threading.Event()
-
-    def boundary(self, cut_id):
-        assert cut_id == "input"
-        return (X,)
-
-    def run_tail(self, cut_id, arrays):
-        self.running.set()
-        assert self.go.wait(20)
-        if arrays[0][0] < 0:
-            raise RuntimeError("negative")
-        self.tail_runs += 1
-        return (arrays[0] * 2,), 1.5
-
-
-class RunningServer:
-    def __init__(self, limits=None):
-        self.executor = TwiceExecutor()
-        self.limits = limits
-        self.stopped = asyncio.Event()
-        ready = threading.Event()
-
-        async def run():
-            self.loop = asyncio.get_running_loop()
-
-            def on_ready(port):
-                self.port = port
-                ready.set()
-
-            await serve(
-                self.executor,
-                profile=PROFILE,
-                ready=on_ready,
-                limits=self.limits,
-                stop=self.stopped,
-            )
-
-        self.thread = threading.Thread(target=asyncio.run, args=(run(),))
-        self.thread.start()
-        assert ready.wait(10)
-
-    def tell_to_stop(self):
-        self.loop.call_soon_threadsafe(self.stopped.set)
-
-    def stop(self):
-        self.executor.go.set()
-        if self.thread.is_alive():
-            self.tell_to_stop()
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-
+class Server(RunningServer):
     def health(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
             assert answer.headers["Content-Type"] == "application/json"
@@ -147,7 +55,7 @@ def job(number=1, *, blobs=ONES, **changes):
 
 @pytest.fixture
 def server():
-    running = RunningServer(Limits(max_message_nbytes=4096, max_jobs_per_connection=2))
+    running = Server(Limits(max_message_nbytes=4096, max_jobs_per_connection=2))
     yield running
     running.stop()
 
@@ -157,7 +65,7 @@ def test_a_job_is_answered_and_counted(server):
         client.send(job(5))
         envelope = m.decode_message(client.recv(timeout=10))
         assert (envelope.message.id, envelope.message.tail_runs) == (5, 1)
-        assert envelope.message.tail_ms == 1.5
+        assert envelope.message.tail_ms == TAIL_MS
         np.testing.assert_array_equal(envelope.blobs[0].array, [2, 2, 2, 2])
         assert server.health() == {
             "status": "ok",
@@ -285,7 +193,7 @@ def test_stopping_finishes_the_running_job_refuses_the_waiting_and_closes_with_1
 
 
 def test_who_says_nothing_is_disconnected():
-    server = RunningServer(Limits(opening_s=0.3))
+    server = Server(Limits(opening_s=0.3))
     try:
         with server.raw() as silent, pytest.raises(ConnectionClosed):
             silent.recv(timeout=10)
@@ -294,7 +202,7 @@ def test_who_says_nothing_is_disconnected():
 
 
 def test_connections_over_the_limit_are_turned_away():
-    server = RunningServer(Limits(max_connections=1))
+    server = Server(Limits(max_connections=1))
     try:
         with server.client(), pytest.raises(InvalidStatus, match="503"), server.raw():
             pass
