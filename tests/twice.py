@@ -71,8 +71,8 @@ class TwiceExecutor:
 
 
 class RunningServer:
-    def __init__(self, limits=None):
-        self.executor = TwiceExecutor()
+    def __init__(self, limits=None, executor=None):
+        self.executor = executor or TwiceExecutor()
         self.limits = limits
         self.stopped = asyncio.Event()
         ready = threading.Event()

@@ -15,10 +15,10 @@ import numpy as np
 from mobilesplit.client.connection import CloudConnection
 from mobilesplit.client.device_side import photo_input, photo_pixels, photo_tensor, stretched
 from mobilesplit.core.cuts import INPUT, OUTPUT
-from mobilesplit.core.errors import CloudError
+from mobilesplit.core.errors import CloudError, UnknownNameError
 from mobilesplit.core.manifest import BundleCut, Manifest
 from mobilesplit.core.results import Array, HeadRunner
-from mobilesplit.wire.codecs import encode
+from mobilesplit.wire.codecs import codecs_at, encode
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -113,6 +113,9 @@ class SplitClient:
         entry = self._manifest.find(cut_id)
         if cut_id == OUTPUT:
             return self._on_device(photo, JobOutcome(outputs=()))
+        offered = codecs_at(entry, self._manifest.preprocess)
+        if codec not in offered:
+            raise UnknownNameError(f"codec at {cut_id}", codec, offered)
         started_s = time.perf_counter()
         outcome = JobOutcome(outputs=())
         tensors: tuple[Array, ...] | None = None

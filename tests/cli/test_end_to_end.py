@@ -109,6 +109,32 @@ def test_a_server_that_dies_leaves_the_job_to_the_device(home: Home, tiny_bundle
     assert len(finished["top"]) == 5
 
 
+def test_a_server_that_dies_in_mid_run_leaves_the_job_to_the_device(
+    home: Home, tiny_bundle: Path
+) -> None:
+    home.json("emulator", "start", "--device", "flagship-2024")
+    cut = json.loads((tiny_bundle / "manifest.json").read_text())["cuts"][1]["cut"]["id"]
+    with home.serving(tiny_bundle) as (process, server):
+        slow = home.start(
+            "link", "--link", "uplink=20kbps,downlink=1mbps,rtt=1ms", "--to",
+            f"127.0.0.1:{server['port']}",
+        )  # fmt: skip
+        assert slow.stdout is not None
+        url = f"ws://127.0.0.1:{json.loads(slow.stdout.readline())['port']}"
+        run = home.start("run", tiny_bundle, "--cut", cut, "--cloud", url, "--json")
+        # The boundary takes over 10 s on this link: the head has run, the tail cannot have.
+        _wait_for_inferences(home)
+        process.kill()
+        stdout, stderr = run.communicate(timeout=LIMIT_S)
+        interrupt(slow)
+        slow.communicate(timeout=60)
+    assert run.returncode == 0, stderr
+    finished = json.loads(stdout)
+    assert "lost" in finished["fell_back"]
+    assert len(finished["top"]) == 5
+    assert home.json("emulator", "list")["phones"][0]["inferences"] == 2
+
+
 def test_a_phone_that_leaves_during_the_profile_is_exit_3_and_writes_nothing(
     home: Home, tiny_bundle: Path, tmp_path: Path
 ) -> None:

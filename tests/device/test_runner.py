@@ -1,0 +1,77 @@
+"""A session over adb: arrays there and back, and each way a runner can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobilesplit.core.errors import DeviceError, RunnerError
+from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.push import REMOTE_FOLDER, Pushed, push_file
+from mobilesplit.device.runner import RunnerSession
+from tests.device.conftest import STAND_IN
+
+
+@pytest.fixture
+def pushed(device: AdbDevice) -> Pushed:
+    device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
+    runner = f"{REMOTE_FOLDER}/runner"
+    push_file(device, STAND_IN, runner, mode=0o755)
+    return Pushed(runner, f"{REMOTE_FOLDER}/program.pte", 0)
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 150_000, 2_000_000])
+def test_arrays_of_any_size_go_there_and_come_back(
+    device: AdbDevice, pushed: Pushed, nbytes: int
+) -> None:
+    array = np.random.default_rng(0).integers(0, 256, nbytes, np.uint8)
+    with RunnerSession.open(device, pushed) as session:
+        for _ in range(3):
+            ran = session.run_head("double", (array,))
+            np.testing.assert_array_equal(ran.outputs[0], np.concatenate([array, array]))
+            assert ran.head_ms == 1.25
+            assert ran.round_trip_ms > 0
+
+
+def test_a_refused_head_leaves_the_session_usable(device: AdbDevice, pushed: Pushed) -> None:
+    with RunnerSession.open(device, pushed) as session:
+        with pytest.raises(RunnerError, match="no method is called 'refuse'"):
+            session.run_head("refuse", (np.zeros(4, np.uint8),))
+        assert session.run_head("double", (np.zeros(4, np.uint8),)).outputs[0].shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"), [("babble", "printed no JSON"), ("die", "killed by the system")]
+)
+def test_a_runner_that_dies_or_babbles_is_a_runner_error(
+    device: AdbDevice, pushed: Pushed, method: str, says: str
+) -> None:
+    with (
+        RunnerSession.open(device, pushed) as session,
+        pytest.raises(RunnerError, match=says) as caught,
+    ):
+        session.run_head(method, (np.zeros(4, np.uint8),))
+    assert caught.value.exit_code == 4
+    assert device.serial in str(caught.value)
+
+
+def test_a_program_that_does_not_load_is_said_in_the_runners_words(
+    device: AdbDevice, pushed: Pushed
+) -> None:
+    missing = Pushed(pushed.runner, f"{REMOTE_FOLDER}/missing.pte", 0)
+    with pytest.raises(RunnerError, match=r"cannot open missing\.pte"):
+        RunnerSession.open(device, missing)
+
+
+def test_a_runner_that_the_phone_refuses_is_a_runner_error(
+    device: AdbDevice, pushed: Pushed, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"\x7fELF of another ABI")
+    push_file(device, other, pushed.runner, mode=0o755)
+    with pytest.raises(DeviceError) as caught:
+        RunnerSession.open(device, pushed)
+    assert caught.value.exit_code == 4
+    assert "126" in str(caught.value)
