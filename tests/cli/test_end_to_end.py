@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,7 @@ def test_an_impossible_sla_exits_1_with_the_nearest_miss(home: Home, tmp_path: P
 
 def test_help_answers_without_torch(home: Home) -> None:
     done = subprocess.run(
-        ["python", "-X", "importtime", "-m", "mobilesplit", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "mobilesplit", "--help"],
         capture_output=True, text=True, env=home.environment, check=True, timeout=60,
     )  # fmt: skip
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
