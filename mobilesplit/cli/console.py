@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mobilesplit.core.errors import InputFileError, MobilesplitError
+from mobilesplit.core.errors import InputFileError
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=False)
 stdout = Console(highlight=False)
@@ -116,10 +116,3 @@ def human_bytes(nbytes: float) -> str:
         if nbytes >= size:
             return f"{nbytes / size:.3g} {unit}"
     return f"{nbytes:.0f} B"
-
-
-def must(value: str | None, error: MobilesplitError) -> str:
-    """``value``, or the error when there is none."""
-    if not value:
-        raise error
-    return value

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mobilesplit.cli import options
-from mobilesplit.cli.console import print_json, print_table, single_step, stdout
+from mobilesplit.cli.console import human_bytes, print_json, print_table, single_step, stdout
 
 app = typer.Typer(
     help="Virtual phones: emulated Android devices that speak the real adb protocol.",
@@ -57,6 +57,33 @@ def start(
         f"{phone.name} ({description.model}, emulated) listens on {phone.serial}\n"
         f"connect with: adb connect {phone.serial}\n"
         f"stop with:    mobilesplit emulator stop {phone.name}"
+    )
+
+
+@app.command()
+def devices(as_json: options.Json = False) -> None:
+    """List the device descriptions that `start --device` takes; all figures are declared."""
+    from mobilesplit.emulator.device_description import known_descriptions, load_description
+
+    found = [load_description(name) for name in known_descriptions()]
+    if as_json:
+        listing = [description.model_dump(mode="json") for description in found]
+        print_json(json.dumps({"devices": listing}, indent=2))
+        return
+    print_table(
+        "Device descriptions (slow-down: factor against one core of this computer, declared)",
+        ("name", "Android", "cores", "memory", "inference", "other work"),
+        [
+            (
+                description.name,
+                description.android,
+                str(description.cores),
+                human_bytes(description.memory_bytes),
+                f"{description.inference_slowdown:g}x",
+                f"{description.general_slowdown:g}x",
+            )
+            for description in found
+        ],
     )
 
 

@@ -9,7 +9,6 @@
     ├── DeviceError             3  no usable device
     │   └── DeviceGoneError     3  the device left in the middle of something
     ├── RunnerError             4  the runner failed on the device
-    ├── UntrustedError          5  measured, but not to be trusted
     └── CloudError              1  the server cannot be reached, or refuses
         ├── ServerGoneError     1  the connection was lost in the middle of a job
         ├── RefusedError        1  the server answered, and said no
@@ -110,10 +109,6 @@ class DeviceGoneError(DeviceError):
 
 class RunnerError(DeviceError):
     exit_code = 4
-
-
-class UntrustedError(MobilesplitError):
-    exit_code = 5
 
 
 class CloudError(MobilesplitError):

@@ -275,7 +275,6 @@ class ShellStream:
         self._info = info
         self._command = command
         self._decoder = ShellDecoder()
-        self._packets: list[Packet] = []
         self._stdout = bytearray()
         self._stderr = bytearray()
         self._open = True
@@ -298,10 +297,6 @@ class ShellStream:
         while view:
             self._send(encode_packet(StreamId.STDIN, view[:_WRITE_CHUNK_BYTES]), timeout_s)
             view = view[_WRITE_CHUNK_BYTES:]
-
-    def close_stdin(self) -> None:
-        """Let the command read end-of-file."""
-        self._send(encode_packet(StreamId.CLOSE_STDIN, b""), DEFAULT_TIMEOUT_S)
 
     def read_some(self, timeout_s: float) -> bytes | None:
         """The next bytes of stdout (at least one), or None once the command has ended."""

@@ -88,20 +88,6 @@ class Empty:
         return None
 
 
-class Collected:
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    async def write(self, data: bytes) -> None:
-        self._pieces.append(data)
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(self._pieces)
-
-
 class ExactReader:
     """Reads exact lengths and lines from a source that gives pieces of any length."""
 
