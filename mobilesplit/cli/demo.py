@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -29,7 +30,7 @@ from mobilesplit.cli.emulator import DEFAULT_DEVICE
 from mobilesplit.cli.photos import load_photo, top_classes
 from mobilesplit.cli.plan import print_plan
 from mobilesplit.cli.profile import measure_device, tail_server, with_cloud
-from mobilesplit.core.errors import MobilesplitError
+from mobilesplit.core.errors import MobilesplitError, UnknownNameError
 
 if TYPE_CHECKING:
     from mobilesplit.cli.profile import DeviceSide
@@ -348,7 +349,7 @@ class _Steps:
         return self._out / "bundle"
 
     def _start_phone(self, allowed_programs: dict[str, list[str]]) -> PhoneRecord:
-        from mobilesplit.emulator.phones import start_phone, stop_phone
+        from mobilesplit.emulator.phones import start_phone
 
         # Named by our process: demos side by side do not meet.
         phone = start_phone(
@@ -357,7 +358,7 @@ class _Steps:
             allowed_programs=allowed_programs,
             exit_with_parent=True,
         )
-        self._stack.callback(stop_phone, phone.name)
+        self._stack.callback(_stop_if_running, phone.name)
         return phone
 
     @staticmethod
@@ -365,6 +366,14 @@ class _Steps:
         from mobilesplit.emulator.phones import phone_stats
 
         return int(phone_stats(phone.name)["inferences"])
+
+
+def _stop_if_running(name: str) -> None:
+    from mobilesplit.emulator.phones import stop_phone
+
+    # It may have died, which is the error to show, not that it cannot be stopped.
+    with contextlib.suppress(UnknownNameError):
+        stop_phone(name)
 
 
 def _tail_runs(server: dict[str, Any]) -> int:

@@ -63,7 +63,7 @@ class ModeResult(Document):
     """The cost model's 95th percentile."""
     uplink_bytes: int
     """Payload sent per job."""
-    device_mj: float | None
+    device_mj: float | None = None
     """Head and preparation as profiled, radio as modelled; None when a part is unknown."""
     top: tuple[TopClass, ...]
     """Best classes of the last run."""

@@ -49,7 +49,7 @@ class Prediction(Document):
     """Share of jobs within the SLA."""
     cloud_ms: float
     """Median time that the cloud works on it: decode and tail."""
-    device_mj: float | None
+    device_mj: float | None = None
     """Device energy: head, preparation and radio; None when a part of it is unknown."""
     uplink_bytes: int
     """Payload sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from mobilesplit.core.errors import RunnerError
 from mobilesplit.core.results import Array, HeadRun, contiguous
 from mobilesplit.device.adb import AdbDevice, ShellStream
 from mobilesplit.device.push import Pushed
+
+MAX_OUTPUT_NBYTES = 1 << 30
+"""A boundary larger than this is taken for nonsense."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ class RunnerSession:
             [pushed.runner, "session", "--program", pushed.program, "--threads", str(threads)]
         )
         session = cls(device, device.open_shell(command), command)
-        session.ready = session._answer(timeout_s)
+        try:
+            session.ready = session._answer(timeout_s)
+        except BaseException:
+            session.close()
+            raise
         return session
 
     def run_head(
@@ -77,17 +85,23 @@ class RunnerSession:
         arrays = [contiguous(array) for array in inputs]
         line = f"run {request_id} {method} {' '.join(str(array.nbytes) for array in arrays)}\n"
         started_s = time.perf_counter()
-        payload = b"".join([line.encode(), *(array.tobytes() for array in arrays)])
-        self._stream.write(payload, timeout_s=timeout_s)
-        answer = self._answer(timeout_s)
         try:
-            if answer["id"] != request_id:
-                raise self._failed(f"answered request {answer['id']} instead of {request_id}")
-            outputs = tuple(self._read_array(spec, timeout_s) for spec in answer["outputs"])
-            head_ms = float(answer["latency_ms"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._failed(f"sent an answer that cannot be read ({error!r})") from None
-        return HeadRun(outputs, head_ms, (time.perf_counter() - started_s) * 1e3)
+            payload = b"".join([line.encode(), *(array.tobytes() for array in arrays)])
+            self._stream.write(payload, timeout_s=timeout_s)
+            answer = self._answer(timeout_s)
+            if answer.get("id") != request_id:
+                raise self._failed(f"answered request {answer.get('id')!r}, not {request_id}")
+            refusal = answer.get("error")
+            outputs = () if refusal else self._outputs(answer, timeout_s)
+        except BaseException:
+            # Half an exchange leaves bytes of this request for the next one to read: end it here.
+            self.close()
+            raise
+        if refusal:
+            raise self._failed(f"refused: {refusal}")
+        return HeadRun(
+            outputs, float(answer["latency_ms"]), (time.perf_counter() - started_s) * 1e3
+        )
 
     def close(self) -> None:
         """End the runner; twice is fine."""
@@ -99,14 +113,31 @@ class RunnerSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read_array(self, spec: dict[str, Any], timeout_s: float) -> Array:
-        dtype = np.dtype(spec["dtype"])
-        shape = tuple(int(size) for size in spec["shape"])
-        data = self._stream.read_exactly(int(spec["nbytes"]), timeout_s=timeout_s)
-        return np.frombuffer(data, dtype).reshape(shape)
+    def _outputs(self, answer: dict[str, Any], timeout_s: float) -> tuple[Array, ...]:
+        """The arrays that follow an answer; their announced sizes are checked first."""
+        try:
+            float(answer["latency_ms"])
+            specs = [
+                (np.dtype(spec["dtype"]), tuple(map(int, spec["shape"])), int(spec["nbytes"]))
+                for spec in answer["outputs"]
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._failed(f"sent an answer that cannot be read ({error!r})") from None
+        for dtype, shape, nbytes in specs:
+            if math.prod(shape) * dtype.itemsize != nbytes or nbytes > MAX_OUTPUT_NBYTES:
+                raise self._failed(f"announced {nbytes} bytes for {dtype.name} {list(shape)}")
+        return tuple(
+            np.frombuffer(self._stream.read_exactly(nbytes, timeout_s=timeout_s), dtype).reshape(
+                shape
+            )
+            for dtype, shape, nbytes in specs
+        )
 
     def _answer(self, timeout_s: float) -> dict[str, Any]:
-        return _read_event(self._device, self._stream, self._command, timeout_s)
+        answer = _read_event(self._device, self._stream, self._command, timeout_s)
+        if answer is None:
+            raise self._failed("ended")
+        return answer
 
     def _failed(self, why: str) -> RunnerError:
         return RunnerError(
@@ -149,12 +180,11 @@ class Bench:
         Raises:
             RunnerError: it reported an error or ended with another code than 0.
         """
-        while self._stream.exit_code is None:
-            event = _read_event(
-                self._device, self._stream, self._command, self._timeout_s, may_end=True
-            )
-            if event:
-                yield event
+        while True:
+            event = _read_event(self._device, self._stream, self._command, self._timeout_s)
+            if event is None:
+                return
+            yield event
 
     def go(self) -> None:
         """Let the runner go on after a ``waiting`` event."""
@@ -172,25 +202,25 @@ class Bench:
 
 
 def _read_event(
-    device: AdbDevice, stream: ShellStream, command: str, timeout_s: float, *, may_end: bool = False
-) -> dict[str, Any]:
-    """The next JSON line; an empty dict when the runner ended with 0 and ``may_end``."""
+    device: AdbDevice, stream: ShellStream, command: str, timeout_s: float
+) -> dict[str, Any] | None:
+    """The next JSON line; None when the runner has ended with exit code 0."""
     line = stream.read_line(timeout_s=timeout_s)
-    if line is None and may_end and stream.exit_code == 0:
-        return {}
+    if line is None and stream.exit_code == 0:
+        return None
     what, next_step = "the runner ended too early.", "Run `mobilesplit push` again."
     if line is not None:
         try:
             event = json.loads(line)
         except ValueError:
             event = None
-        if isinstance(event, dict):
-            failure = event.get("message") if event.get("event") == "error" else event.get("error")
-            if failure is None:
-                return event
-            what, next_step = f"the runner failed: {failure}.", "Export and push again."
-        else:
+        if not isinstance(event, dict):
             what = f"the runner printed no JSON: {line[:80]!r}."
+        elif event.get("event") == "error":
+            what = f"the runner failed: {event.get('message')}."
+            next_step = "Export and push again."
+        else:
+            return event
     raise RunnerError(
         what,
         serial=device.serial,

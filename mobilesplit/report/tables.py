@@ -24,7 +24,8 @@ def modes_table(comparison: Comparison) -> TextTable:
     emulated = comparison.profile.device.emulated
     energy = "modelled" if emulated else "CPU measured, radio modelled"
     return TextTable(
-        f"Medians of {count} jobs, ms, measured; pred.: total as predicted; mJ: {energy}",
+        f"Medians of {count} jobs, ms, measured{' (phone emulated)' if emulated else ''};"
+        f" pred.: total as predicted; mJ: {energy}",
         ("mode", "prep", "head", "network", "tail", "total", "pred.", "cloud", "KB up", "mJ"),
         [_mode_row(mode) for mode in comparison.modes],
     )

@@ -26,6 +26,11 @@ def main() -> None:
             out.flush()
         elif method == b"refuse":
             say({"id": int(request_id), "error": "no method is called 'refuse'"})
+        elif method == b"lie":
+            answer = {"dtype": "uint8", "shape": [4], "nbytes": 1 << 40}
+            say({"id": int(request_id), "latency_ms": 1.0, "outputs": [answer]})
+        elif method == b"mistake":
+            say({"id": int(request_id) + 1, "latency_ms": 1.0, "outputs": []})
         elif method == b"babble":
             out.write(b"hello\n")
             out.flush()

@@ -43,16 +43,24 @@ def test_a_refused_head_leaves_the_session_usable(device: AdbDevice, pushed: Pus
 
 
 @pytest.mark.parametrize(
-    ("method", "says"), [("babble", "printed no JSON"), ("die", "killed by the system")]
+    ("method", "says"),
+    [
+        ("babble", "printed no JSON"),
+        ("die", "killed by the system"),
+        ("lie", "announced 1099511627776 bytes"),
+        ("mistake", "answered request 2, not 1"),
+    ],
 )
-def test_a_runner_that_dies_or_babbles_is_a_runner_error(
+def test_a_runner_that_dies_or_lies_is_a_runner_error_and_the_session_is_over(
     device: AdbDevice, pushed: Pushed, method: str, says: str
 ) -> None:
     with (
         RunnerSession.open(device, pushed) as session,
-        pytest.raises(RunnerError, match=says) as caught,
     ):
-        session.run_head(method, (np.zeros(4, np.uint8),))
+        with pytest.raises(RunnerError, match=says) as caught:
+            session.run_head(method, (np.zeros(4, np.uint8),))
+        with pytest.raises(DeviceError):
+            session.run_head("double", (np.zeros(4, np.uint8),))
     assert caught.value.exit_code == 4
     assert device.serial in str(caught.value)
 
