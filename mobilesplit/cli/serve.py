@@ -32,12 +32,13 @@ def serve(
 
     At start every tail is warmed and measured. With --json the line that says "ready" is JSON.
     """
-    from mobilesplit.cloud.executor import StageExecutor
+    from mobilesplit.cloud.executor import StageExecutor, preload
     from mobilesplit.cloud.server import serve as serve_bundle
     from mobilesplit.export.bundle import load_bundle
 
     if wait:
-        # Torch is imported by now; the bundle may still be in the making.
+        # The bundle may still be in the making: import what loading it will need.
+        preload()
         sys.stdin.buffer.readline()
     loaded = load_bundle(bundle)
     if not as_json:

@@ -5,6 +5,8 @@ Every method that computes is called from one thread at a time (the server's wor
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import time
 from collections.abc import Sequence
@@ -21,6 +23,12 @@ from mobilesplit.wire import codecs
 from mobilesplit.wire.messages import TailProfile
 
 _SAMPLE_PHOTO_SIZE = (1280, 960)
+
+
+def preload() -> None:
+    """Import now what torch.export.load would import on its first call, which takes a second."""
+    with contextlib.suppress(ImportError):  # a private name: without it, loading is just later
+        importlib.import_module("torch._export.serde.serialize")
 
 
 class StageExecutor:
