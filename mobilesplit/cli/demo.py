@@ -193,11 +193,11 @@ class _Steps:
         from mobilesplit.device.runner_build import build_host_runner
 
         with self._progress.step("phone: push and profile") as step:
-            # The server measures its tails while the phone is set up, and is done before any
-            # head is measured.
-            starting.go()
             step.note("building the runner")
             runner = build_host_runner()
+            # The server measures its tails while the phone is set up: after the compiler, which
+            # would disturb it, and before any head, which it would disturb.
+            starting.go()
             phone = self._start_phone({runner.sha256: list(runner.argv)})
             device = self._stack.enter_context(AdbDevice.connect(phone.serial))
             pushed = push_bundle(device, bundle, runner.path, progress=step.note)

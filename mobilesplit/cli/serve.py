@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import threading
 from typing import Annotated
 
@@ -39,7 +38,8 @@ def serve(
     if wait:
         # The bundle may still be in the making: import what loading it will need.
         preload()
-        sys.stdin.buffer.readline()
+        if not os.read(0, 64):
+            return  # whoever started us has gone
     loaded = load_bundle(bundle)
     if not as_json:
         stderr.print(f"loading and measuring the tails of {loaded.manifest.model} ...")
@@ -63,5 +63,7 @@ def serve(
 
 
 def _exit_at_end_of_stdin() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock, held by this thread, would abort the interpreter's exit.
+    while os.read(0, 4096):
+        pass
     os._exit(0)

@@ -42,9 +42,9 @@ class JobOutcome:
     prepare_ms: float = 0.0
     """Photo to tensor, on the device's side."""
     head_ms: float = 0.0
-    """By the runner's clock."""
+    """By the runner's clock; after a fall-back of both heads that ran."""
     network_ms: float = 0.0
-    """Encoding, the way there and back; also what was spent on a cloud that failed."""
+    """Encoding, the way there and back; or what was spent on a cloud that failed."""
     tail_ms: float = 0.0
     """The tail, by the server's clock."""
     cloud_ms: float = 0.0
@@ -116,45 +116,52 @@ class SplitClient:
         offered = codecs_at(entry, self._manifest.preprocess)
         if codec not in offered:
             raise UnknownNameError(f"codec at {cut_id}", codec, offered)
+        if cut_id == INPUT and codec in ("original", "uint8"):
+            outcome, boundary = self._payload(photo, codec, JobOutcome(outputs=()))
+            tensors = None
+        else:
+            outcome, tensors = self._prepare(photo, JobOutcome(outputs=()))
+            outcome, boundary = self._head(entry, tensors, outcome)
         started_s = time.perf_counter()
-        outcome = JobOutcome(outputs=())
-        tensors: tuple[Array, ...] | None = None
-        if not (cut_id == INPUT and codec in ("original", "uint8")):
-            outcome, tensors = self._prepare(photo, outcome)
         try:
-            return self._split(photo, entry, codec, outcome, tensors, timeout_s)
+            return self._tail(entry, codec, boundary, outcome, timeout_s)
         except CloudError as error:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-            spent_ms = (time.perf_counter() - started_s) * 1e3 - outcome.prepare_ms
-            lost = replace(outcome, network_ms=max(0.0, spent_ms), fell_back=str(error))
+            lost_ms = (time.perf_counter() - started_s) * 1e3
+            lost = replace(outcome, network_ms=lost_ms, fell_back=str(error))
             return self._on_device(photo, lost, tensors)
 
-    def _split(
+    def _head(
+        self, entry: BundleCut, tensors: tuple[Array, ...], outcome: JobOutcome
+    ) -> tuple[JobOutcome, tuple[Array, ...]]:
+        """Run the head, if the cut has one; its time is added to the outcome's."""
+        if entry.method is None:
+            return outcome, tensors
+        ran = self._heads.run_head(entry.method, tensors)
+        return replace(
+            outcome,
+            head_ms=outcome.head_ms + ran.head_ms,
+            adb_ms=outcome.adb_ms + max(0.0, ran.round_trip_ms - ran.head_ms),
+        ), ran.outputs
+
+    def _tail(
         self,
-        photo: Photo,
         entry: BundleCut,
         codec: str,
+        boundary: tuple[Array, ...],
         outcome: JobOutcome,
-        tensors: tuple[Array, ...] | None,
         timeout_s: float,
     ) -> JobOutcome:
-        if entry.method is not None:
-            assert tensors is not None
-            ran = self._heads.run_head(entry.method, tensors)
-            outcome = replace(
-                outcome, head_ms=ran.head_ms, adb_ms=max(0.0, ran.round_trip_ms - ran.head_ms)
-            )
-            tensors = ran.outputs
-        elif tensors is None:
-            outcome, tensors = self._payload(photo, codec, outcome)
-        preprocess = self._manifest.preprocess
+        # Kept between jobs, so connecting is no part of a job that succeeds.
+        connection = self._cloud()
         started_s = time.perf_counter()
         blobs, _ = stretched(
-            lambda: encode(codec, tensors, entry.cut.boundary, preprocess), self._slowdown
+            lambda: encode(codec, boundary, entry.cut.boundary, self._manifest.preprocess),
+            self._slowdown,
         )
-        answer = self._cloud().run_tail(entry.cut.id, codec, blobs, timeout_s=timeout_s)
+        answer = connection.run_tail(entry.cut.id, codec, blobs, timeout_s=timeout_s)
         elapsed_ms = (time.perf_counter() - started_s) * 1e3
         cloud_ms = answer.queue_ms + answer.decode_ms + answer.tail_ms
         return replace(
@@ -191,15 +198,8 @@ class SplitClient:
         """The whole model on the device."""
         if tensors is None:
             outcome, tensors = self._prepare(photo, outcome)
-        method = self._manifest.find(OUTPUT).method
-        assert method is not None, "a bundle always has the full program"
-        ran = self._heads.run_head(method, tensors)
-        return replace(
-            outcome,
-            outputs=ran.outputs,
-            head_ms=ran.head_ms,
-            adb_ms=max(0.0, ran.round_trip_ms - ran.head_ms),
-        )
+        outcome, outputs = self._head(self._manifest.find(OUTPUT), tensors, outcome)
+        return replace(outcome, outputs=outputs)
 
     def _cloud(self) -> CloudConnection:
         if self._connect is None:

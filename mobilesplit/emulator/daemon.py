@@ -138,9 +138,14 @@ async def run_daemon(options: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if options.parent_fd is not None:
-        # The starter never writes: readable means that its end of the pipe is closed.
-        loop.add_reader(options.parent_fd, stop.set)
+
+    def starter_spoke() -> None:
+        # A byte lets the phone outlive its starter; the end of the pipe means that it has gone.
+        loop.remove_reader(options.parent_fd)
+        if not os.read(options.parent_fd, 1):
+            stop.set()
+
+    loop.add_reader(options.parent_fd, starter_spoke)
     phone.programs.on_change = server.write_stats
     try:
         port = await server.listen(options.host, options.port)
@@ -152,8 +157,7 @@ async def run_daemon(options: argparse.Namespace) -> int:
     _tell_starter(options.ready_fd, {"port": port})
     await stop.wait()
     log.info("%s stops", options.name)
-    if options.parent_fd is not None:
-        loop.remove_reader(options.parent_fd)
+    loop.remove_reader(options.parent_fd)
     await server.close()
     return 0
 
@@ -173,14 +177,13 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--auth", choices=("accept", "refuse"), required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
-    parser.add_argument("--parent-fd", type=int)
+    parser.add_argument("--parent-fd", type=int, required=True)
     options = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
     for descriptor in (options.ready_fd, options.parent_fd):
-        if descriptor is not None:
-            os.set_inheritable(descriptor, False)
+        os.set_inheritable(descriptor, False)
     os.umask(0o077)
     try:
         lock = hold_lock(options.state)

@@ -118,7 +118,7 @@ def start_phone(
     (state / DESCRIPTION_FILE).write_text(description.save())
     allowed = {digest.lower(): list(argv) for digest, argv in allowed_programs.items()}
     (state / ALLOWED_FILE).write_text(json.dumps(allowed))
-    process, bound_port = _launch(state, name, host, port, auth, exit_with_parent)
+    process, bound_port, pipe = _launch(state, name, host, port, auth)
     shown_host = f"[{host}]" if ":" in host else host
     record = PhoneRecord(
         name=name,
@@ -130,6 +130,11 @@ def start_phone(
     part = state / f"{_RECORD_FILE}.part"
     part.write_text(record.save())
     part.replace(state / _RECORD_FILE)
+    # Interrupted before this line, we leave no phone behind that nobody can find.
+    if not exit_with_parent:
+        os.write(pipe, b"1")
+        os.close(pipe)
+    _children[state] = _Child(process, pipe if exit_with_parent else None)
     return record
 
 
@@ -223,19 +228,15 @@ def _wait_until_dead(state: Path, limit_s: float) -> None:
 
 
 def _launch(
-    state: Path, name: str, host: str, port: int, auth: str, exit_with_parent: bool
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the daemon; the process and its port."""
+    state: Path, name: str, host: str, port: int, auth: str
+) -> tuple[subprocess.Popen[bytes], int, int]:
+    """Start the daemon; the process, its port, and the pipe whose end it takes for ours."""
     ready_read, ready_write = os.pipe()
-    passed = [ready_write]
+    parent_read, pipe = os.pipe()
+    passed = [ready_write, parent_read]
     argv = [sys.executable, "-m", "mobilesplit.emulator.daemon", "--state", str(state)]
     argv += ["--name", name, "--host", host, "--port", str(port), "--auth", auth]
-    argv += ["--ready-fd", str(ready_write)]
-    parent_write = -1
-    if exit_with_parent:
-        parent_read, parent_write = os.pipe()
-        passed.append(parent_read)
-        argv += ["--parent-fd", str(parent_read)]
+    argv += ["--ready-fd", str(ready_write), "--parent-fd", str(parent_read)]
     with (state / _LOG_FILE).open("ab") as log:
         process = subprocess.Popen(
             argv,
@@ -249,12 +250,10 @@ def _launch(
         os.close(descriptor)
     answer = _await_answer(ready_read)
     if "port" in answer:
-        _children[state] = _Child(process, parent_write if exit_with_parent else None)
-        return process, int(str(answer["port"]))
+        return process, int(str(answer["port"])), pipe
     process.kill()
     process.wait()
-    if exit_with_parent:
-        os.close(parent_write)
+    os.close(pipe)
     log_tail = (state / _LOG_FILE).read_text(errors="replace")[-400:]
     if answer.get("error") != "running":
         shutil.rmtree(state, ignore_errors=True)

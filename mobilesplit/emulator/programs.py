@@ -111,9 +111,6 @@ class Programs:
             "MOBILESPLIT_SLOWDOWN": repr(self._slowdown),
             "MOBILESPLIT_RUN_COUNTER": str(self._run_counter),
         }
-        # Of the host that started the phone, never of the phone's shell.
-        if "LD_LIBRARY_PATH" in os.environ:
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         popen = subprocess.Popen(
             host_argv,
             stdin=subprocess.PIPE,

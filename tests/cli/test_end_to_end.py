@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,25 @@ def test_a_demo_that_is_killed_takes_everything_with_it(home: Home, tmp_path: Pa
     with home.demo_at_step(6, tmp_path / "out") as (process, _):
         process.kill()
     home.wait_until_nothing_runs()
+
+
+def test_a_start_that_is_killed_leaves_no_phone_that_nobody_can_find(home: Home) -> None:
+    process = home.start("emulator", "start", "--device", "flagship-2024", "--json")
+    home.wait_until_something_runs()
+    process.kill()
+    process.communicate()
+    if not home.json("emulator", "list")["phones"]:  # else it was done before
+        home.wait_until_nothing_runs()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_ends_well_when_it_is_told_to(
+    home: Home, tiny_bundle: Path, number: signal.Signals
+) -> None:
+    with home.serving(tiny_bundle) as (process, _):
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
 
 
 def failing(home: Home, *words: object) -> subprocess.CompletedProcess[str]:
