@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
 from mobilesplit.cli import links
+from mobilesplit.core.errors import UsageError
 
 
 def link(
@@ -23,6 +25,9 @@ def link(
     from mobilesplit.emulator import link_shaper
 
     chosen = links.find_link(link)
+    for option, address in (("--to", to), ("--listen", listen)):
+        if re.fullmatch(r"\S+:\d{1,5}", address) is None:
+            raise UsageError(f"{option}: {address!r} is not HOST:PORT.")
     code = link_shaper.main(
         ["--link-json", chosen.model_dump_json(), "--listen", listen, "--to", to]
     )

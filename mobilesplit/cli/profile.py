@@ -93,6 +93,7 @@ def tail_server(bundle: Path, *, wait: bool = False) -> Child:
     ``wait``: it touches the bundle only after `Child.go`.
     """
     arguments = ["serve", str(bundle), "--port", "0", "--json", "--exit-with-parent"]
+    arguments += ["--runs", "10"]
     return Child("the server", ["mobilesplit", *arguments, *(["--wait"] if wait else [])])
 
 
@@ -170,8 +171,13 @@ def with_cloud(
         cloud=CloudFacts(name=f"{connection.welcome.server} at {connection.url}"),
         cuts=tuple(cuts),
         prepare_ms=tuple(side.prepare_ms),
-        # The phone's CPU draws the same power for a photo as for a head, as far as we know.
-        prepare_energy_mj=(None if power_mw is None else power_mw * median(side.prepare_ms) / 1e3),
+        # Modelled: the same power as for a head. Of a real phone it stays unknown, since it is
+        # this computer that prepares the photo.
+        prepare_energy_mj=(
+            power_mw * median(side.prepare_ms) / 1e3
+            if power_mw is not None and side.facts.emulated
+            else None
+        ),
         output_bytes=sum(spec.nbytes for spec in bundle.manifest.outputs),
         provenance={
             "runner": side.heads.started,

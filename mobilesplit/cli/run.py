@@ -93,8 +93,9 @@ def run(
         f"{photo.name}", ("class", "name", "logit"),
         [(str(entry.index), entry.label, f"{entry.score:.3f}") for entry in top],
     )  # fmt: skip
+    kind = "measured, phone emulated" if facts.emulated else "measured"
     stdout.print(
-        f"measured, ms: prepare {outcome.prepare_ms:.1f}, head {outcome.head_ms:.1f}, network"
+        f"{kind}, ms: prepare {outcome.prepare_ms:.1f}, head {outcome.head_ms:.1f}, network"
         f" {outcome.network_ms:.1f}, cloud {outcome.cloud_ms:.1f}, total {outcome.total_ms:.1f}"
         f" (adb, not counted: {outcome.adb_ms:.1f}); {outcome.uplink_bytes} bytes sent"
     )

@@ -13,6 +13,9 @@ import typer
 from mobilesplit.cli import options
 from mobilesplit.cli.console import stderr
 
+PAUSE_S = 0.1
+"""Between two passes through the tails, as between jobs that arrive alone."""
+
 
 def serve(
     bundle: options.Bundle,
@@ -44,7 +47,7 @@ def serve(
     if not as_json:
         stderr.print(f"loading and measuring the tails of {loaded.manifest.model} ...")
     executor = StageExecutor(loaded, threads=threads)
-    measured = executor.warm_and_measure(runs)
+    measured = executor.warm_and_measure(runs, pause_s=PAUSE_S)
 
     def ready(bound_port: int) -> None:
         url = f"ws://{host}:{bound_port}"

@@ -15,10 +15,11 @@ import numpy as np
 from mobilesplit.client.connection import CloudConnection
 from mobilesplit.client.device_side import photo_input, photo_pixels, photo_tensor, stretched
 from mobilesplit.core.cuts import INPUT, OUTPUT
-from mobilesplit.core.errors import CloudError, UnknownNameError
+from mobilesplit.core.errors import CloudError, RefusedError, UnknownNameError, WireError
 from mobilesplit.core.manifest import BundleCut, Manifest
 from mobilesplit.core.results import Array, HeadRunner
 from mobilesplit.wire.codecs import codecs_at, encode
+from mobilesplit.wire.messages import bundle_digest
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -112,6 +113,8 @@ class SplitClient:
         """
         entry = self._manifest.find(cut_id)
         if cut_id == OUTPUT:
+            if codec not in ("none", "raw"):
+                raise UnknownNameError("codec at output", codec, ("none",))
             return self._on_device(photo, JobOutcome(outputs=()))
         offered = codecs_at(entry, self._manifest.preprocess)
         if codec not in offered:
@@ -163,6 +166,7 @@ class SplitClient:
         )
         answer = connection.run_tail(entry.cut.id, codec, blobs, timeout_s=timeout_s)
         elapsed_ms = (time.perf_counter() - started_s) * 1e3
+        self._check_outputs(answer.outputs)
         cloud_ms = answer.queue_ms + answer.decode_ms + answer.tail_ms
         return replace(
             outcome,
@@ -172,6 +176,13 @@ class SplitClient:
             cloud_ms=cloud_ms,
             uplink_bytes=sum(blob.array.nbytes for blob in blobs),
         )
+
+    def _check_outputs(self, outputs: tuple[Array, ...]) -> None:
+        """Raises WireError unless these are what the model returns."""
+        came = [(array.dtype.name, array.shape) for array in outputs]
+        wanted = [(spec.dtype, spec.shape) for spec in self._manifest.outputs]
+        if came != wanted:
+            raise WireError(f"The server answered {came}; the model returns {wanted}.")
 
     def _payload(
         self, photo: Photo, codec: str, outcome: JobOutcome
@@ -205,5 +216,13 @@ class SplitClient:
         if self._connect is None:
             raise CloudError("no server was given.", next_step="Use --cloud URL.")
         if self._connection is None:
-            self._connection = self._connect()
+            connection = self._connect()
+            if connection.welcome.bundle != bundle_digest(self._manifest):
+                connection.close()
+                raise RefusedError(
+                    f"{connection.url} serves another bundle of {self._manifest.model} than the"
+                    " device holds.",
+                    next_step="Serve the same bundle.",
+                )
+            self._connection = connection
         return self._connection

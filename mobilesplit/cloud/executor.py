@@ -77,16 +77,23 @@ class StageExecutor:
         self.tail_runs += 1
         return outputs, (time.perf_counter() - started) * 1e3
 
-    def warm_and_measure(self, runs: int = 10, *, warm_up_runs: int = 2) -> TailProfile:
+    def warm_and_measure(
+        self, runs: int = 10, *, warm_up_runs: int = 2, pause_s: float = 0.0
+    ) -> TailProfile:
         """Samples of every tail and every codec's decoding.
 
         One pass through all stages measures all tails: a tail's sample is the sum of its stages'
-        samples in that pass. ``original`` is measured with a made-up photo of 1280 x 960; what a
-        real photo took is in each result.
+        samples in that pass. ``pause_s`` lies between passes: jobs that arrive alone find caches
+        cold, and a tight loop would promise them too much. ``original`` is measured with a
+        made-up photo of 1280 x 960; what a real photo took is in each result.
         """
         generator = np.random.default_rng(0)
         first = tuple(_made_up(spec, generator) for spec in self.manifest.cuts[0].cut.boundary)
-        passes = [self._time_stages(first) for _ in range(warm_up_runs + runs)][warm_up_runs:]
+        passes = []
+        for _ in range(warm_up_runs + runs):
+            time.sleep(pause_s)
+            passes.append(self._time_stages(first))
+        del passes[:warm_up_runs]
         return TailProfile(
             tail_ms={
                 cut_id: tuple(sum(stages_ms[entry.first_stage :]) for stages_ms in passes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Self
 
@@ -88,6 +89,8 @@ class Link(Document):
             raise UsageError(f"Link: {names} missing in {spec!r}.", next_step=_EXAMPLE)
         if fields["uplink_bps"] <= 0 or fields["downlink_bps"] <= 0:
             raise UsageError(f"Link: a rate of 0 in {spec!r}.", next_step=_EXAMPLE)
+        if not all(map(math.isfinite, fields.values())):
+            raise UsageError(f"Link: a number too large in {spec!r}.", next_step=_EXAMPLE)
         return cls(
             uplink_bps=fields["uplink_bps"],
             downlink_bps=fields["downlink_bps"],

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mobilesplit.core.errors import RunnerError
+from mobilesplit.core.errors import DeviceGoneError, RunnerError
 from mobilesplit.core.results import Array, HeadRun, contiguous
 from mobilesplit.device.adb import AdbDevice, ShellStream
 from mobilesplit.device.push import Pushed
@@ -93,6 +93,11 @@ class RunnerSession:
                 raise self._failed(f"answered request {answer.get('id')!r}, not {request_id}")
             refusal = answer.get("error")
             outputs = () if refusal else self._outputs(answer, timeout_s)
+        except DeviceGoneError as error:
+            self.close()
+            if self._stream.exit_code is None:
+                raise
+            raise self._failed(f"ended with exit code {self._stream.exit_code}") from error
         except BaseException:
             # Half an exchange leaves bytes of this request for the next one to read: end it here.
             self.close()

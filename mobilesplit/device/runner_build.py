@@ -215,7 +215,12 @@ def _run_logged(command: list[str], log: Path, deadline: float) -> None:
             raise _BuildFailed(message) from None
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                # ninja gives each compiler a group of its own, and ends them when asked nicely.
+                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=2.0)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if exit_code != 0:
         raise _BuildFailed(f"The runner does not build: {_last_error(log)}; log: {log}.")

@@ -107,7 +107,8 @@ class Programs:
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
-            "HOME": str(self._filesystem.host_path("/data/local/tmp")),
+            # Not the phone's: Python takes code from ~/.local of whoever runs it.
+            "HOME": str(self._run_counter.parent),
             "MOBILESPLIT_SLOWDOWN": repr(self._slowdown),
             "MOBILESPLIT_RUN_COUNTER": str(self._run_counter),
         }

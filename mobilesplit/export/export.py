@@ -185,7 +185,7 @@ def _give_up_on_ends(wrong: list[tuple[str, str]], cuts: list[Cut], tolerance: f
             raise ModelError(
                 f"The whole model does not compute the same {where}: the cut {cut_id} {why} "
                 f"(tolerance {tolerance:g}).",
-                next_step="Try --backend portable or a larger --tolerance.",
+                next_step="Try --backend portable.",
             )
 
 

@@ -25,13 +25,25 @@ def modes_table(comparison: Comparison) -> TextTable:
     energy = "modelled" if emulated else "CPU measured, radio modelled"
     return TextTable(
         f"Medians of {count} jobs, ms, measured{' (phone emulated)' if emulated else ''};"
-        f" pred.: total as predicted; mJ: {energy}",
-        ("mode", "prep", "head", "network", "tail", "total", "pred.", "cloud", "KB up", "mJ"),
-        [_mode_row(mode) for mode in comparison.modes],
+        f" pred.: total as predicted; SLA: jobs that kept it; KB: sent; mJ: {energy}",
+        (
+            "mode",
+            "prep",
+            "head",
+            "network",
+            "tail",
+            "total",
+            "pred.",
+            "SLA",
+            "cloud",
+            "KB",
+            "mJ",
+        ),
+        [_mode_row(mode, comparison.plan.sla_ms) for mode in comparison.modes],
     )
 
 
-def _mode_row(mode: ModeResult) -> tuple[str, ...]:
+def _mode_row(mode: ModeResult, sla_ms: float) -> tuple[str, ...]:
     def middle(name: str) -> float:
         return median([getattr(run, f"{name}_ms") for run in mode.runs])
 
@@ -43,6 +55,7 @@ def _mode_row(mode: ModeResult) -> tuple[str, ...]:
         f"{middle('tail'):.1f}",
         f"{middle('total'):.0f}",
         f"{mode.predicted_p50_ms:.0f}",
+        f"{sum(run.total_ms <= sla_ms for run in mode.runs)}/{len(mode.runs)}",
         f"{middle('cloud'):.1f}",
         f"{mode.uplink_bytes / 1e3:.1f}",
         "?" if mode.device_mj is None else f"{mode.device_mj:.0f}",
@@ -72,7 +85,8 @@ def cuts_table(profile: Profile) -> TextTable:
     """Every profiled cut: boundary, head, tail, energy, memory."""
     kind = "emulated" if profile.device.emulated else "measured"
     return TextTable(
-        f"Profile of {profile.model} on {profile.device.name} ({kind}), cloud {profile.cloud.name}",
+        f"Profile of {profile.model} on {profile.device.name} ({kind}), cloud {profile.cloud.name};"
+        f" mJ {'modelled' if profile.device.emulated else 'measured'}",
         ("cut", "raw KB", "head p50", "p95 ms", "n", "tail p50 ms", "mJ", "peak MB"),
         [_cut_row(cut) for cut in profile.cuts],
     )

@@ -74,7 +74,7 @@ def predict(profile: Profile, candidate: Candidate, link: Link, job: Job) -> Pre
         at_percentile_ms=float(np.quantile(total, job.percentile)),
         p_within_sla=float(np.mean(total <= job.sla_ms)),
         cloud_ms=float(np.median(cloud)),
-        device_mj=_device_mj(profile, candidate, link, uplink_bytes),
+        device_mj=_device_mj(profile, candidate, link, uplink_bytes, float(np.median(cloud))),
         uplink_bytes=uplink_bytes,
     )
 
@@ -82,11 +82,17 @@ def predict(profile: Profile, candidate: Candidate, link: Link, job: Job) -> Pre
 TERMS = ("prepare", "head", "encode", "uplink", "decode", "tail", "downlink")
 
 
-def radio_mj(link: Link, *, uplink_bytes: int, downlink_bytes: int) -> float | None:
-    """Modelled energy of the phone's radio while it sends and receives; None without a model."""
+def radio_mj(
+    link: Link, *, uplink_bytes: int, downlink_bytes: int, cloud_ms: float
+) -> float | None:
+    """Modelled energy of the phone's radio from the first byte up to the last byte down.
+
+    While it waits for the answer it draws its base power. Promotion before and the tail after a
+    burst are left out: they are paid per burst, however many jobs share it. None without a model.
+    """
     if link.radio is None:
         return None
-    energy_mj = 0.0
+    energy_mj = link.radio.base_mw * (link.rtt_ms + cloud_ms) / 1e3
     for nbytes, rate_bps, slope in (
         (uplink_bytes, link.uplink_bps, link.radio.uplink_mw_per_mbps),
         (downlink_bytes, link.downlink_bps, link.radio.downlink_mw_per_mbps),
@@ -113,13 +119,20 @@ def _term(values: Draws) -> Term:
 
 
 def _device_mj(
-    profile: Profile, candidate: Candidate, link: Link, uplink_bytes: int
+    profile: Profile, candidate: Candidate, link: Link, uplink_bytes: int, cloud_ms: float
 ) -> float | None:
     """Head, preparation and radio; None as soon as one that is needed is not known."""
     parts: list[float | None] = [candidate.cut.head_energy_mj]
     if candidate.codec != UNPREPARED:
         parts.append(profile.prepare_energy_mj)
     if not candidate.on_device_only:
-        parts.append(radio_mj(link, uplink_bytes=uplink_bytes, downlink_bytes=profile.output_bytes))
+        parts.append(
+            radio_mj(
+                link,
+                uplink_bytes=uplink_bytes,
+                downlink_bytes=profile.output_bytes,
+                cloud_ms=cloud_ms,
+            )
+        )
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None

@@ -5,6 +5,7 @@ Pure: profile, link and job in, plan out. Infeasible is an answer, with the near
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mobilesplit.core.cuts import INPUT, OUTPUT
@@ -139,7 +140,15 @@ def _reason(best: Scored, keeping: list[Scored], allowed: list[Scored], job: Job
         f" ({_shown_cost(best.prediction, job)} predicted) of the {len(keeping)} of {len(allowed)}"
         f" candidates that keep {name} within {job.sla_ms:g} ms (its own: {at_ms:.0f} ms)."
     )
-    return text + _ends(best, allowed, job)
+    return text + _ends(best, allowed, job) + _few_samples(best, job)
+
+
+def _few_samples(best: Scored, job: Job) -> str:
+    """A warning where the head has too few samples to show the percentile at all."""
+    count, needed = len(best.candidate.cut.head_ms), math.ceil(1 / (1 - job.percentile))
+    if best.candidate.cut.id == INPUT or count >= needed:
+        return ""
+    return f" Its {_quantile(job)} rests on {count} samples of the head; {needed} would show it."
 
 
 def _ends(best: Scored, allowed: list[Scored], job: Job) -> str:

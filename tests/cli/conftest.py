@@ -95,11 +95,11 @@ class Home:
 
     def left_running(self) -> list[str]:
         """Command lines of processes that carry this home in their environment."""
-        marker = f"HOME={self.path}".encode()
+        marker = str(self.path).encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if marker in (folder / "environ").read_bytes().split(b"\0"):
+                if marker in (folder / "environ").read_bytes():
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     if command:  # a zombie has none
                         found.append(command)

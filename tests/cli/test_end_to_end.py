@@ -164,7 +164,7 @@ def _wait_for_inferences(home: Home) -> None:
     raise AssertionError("the profile never began")
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 5, 7, 8])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 7, 8])
 def test_ctrl_c_at_any_step_ends_with_130_and_leaves_nothing(
     home: Home, tmp_path: Path, step: int
 ) -> None:

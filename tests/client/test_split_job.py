@@ -88,7 +88,8 @@ def dying_url() -> Iterator[str]:
     def handle(connection: ServerConnection) -> None:
         connection.recv()
         welcome = m.Welcome(
-            server="dying", model="twice", bundle="d", codecs={"block": ("raw",)},
+            server="dying", model="twice", bundle=m.bundle_digest(manifest()),
+            codecs={"block": ("raw",)},
             max_message_nbytes=2**20,
         )  # fmt: skip
         connection.send(m.encode_message(welcome))
@@ -157,6 +158,25 @@ def test_no_server_at_all_and_one_that_refuses_are_the_same_to_the_job() -> None
             assert outcome.fell_back
     finally:
         running.stop()
+
+
+def test_a_server_with_another_bundle_or_other_outputs_is_not_believed() -> None:
+    other = BlockExecutor()
+    other.manifest = manifest().model_copy(update={"weights": "retrained"})
+    liar = BlockExecutor()
+    liar.run_tail = lambda cut_id, arrays: ((np.zeros(7, np.float64),), 0.1)  # type: ignore
+    for executor, says in ((other, "serves another bundle"), (liar, "the model returns")):
+        running = RunningServer(executor=executor)
+        phone = Phone()
+        try:
+            with SplitClient(
+                manifest(), phone, connect_to(f"ws://127.0.0.1:{running.port}")
+            ) as client:
+                outcome = client.run(photo(), cut_id="block", codec="raw")
+        finally:
+            running.stop()
+        assert outcome.fell_back is not None and says in outcome.fell_back
+        np.testing.assert_array_equal(outcome.outputs[0], SCORES)
 
 
 def test_the_next_job_finds_the_server_that_came_back() -> None:

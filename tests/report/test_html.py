@@ -70,7 +70,19 @@ def test_every_table_says_what_its_figures_are(comparison: Comparison) -> None:
     modes = modes_table(comparison)
     assert "measured" in modes.title and "predicted" in modes.title and "modelled" in modes.title
     assert modes.rows == [
-        ("planned\n  block, raw", "10", "125", "81", "9.0", "227", "213", "11.0", "40.0", "?")
+        (
+            "planned\n  block, raw",
+            "10",
+            "125",
+            "81",
+            "9.0",
+            "227",
+            "213",
+            "2/2",
+            "11.0",
+            "40.0",
+            "?",
+        )
     ]
     assert "emulated" in cuts_table(PROFILE).title
     assert [row[0] for row in cuts_table(PROFILE).rows] == ["input", "block", "output"]

@@ -107,9 +107,10 @@ def test_energy_is_unknown_as_soon_as_a_part_is_and_then_cannot_be_minimised() -
     plan = make_plan(
         known, LINK.model_copy(update={"radio": radio}), Job(sla_ms=500, objective="min_energy")
     )
-    # 40 000 bytes take 40 ms at 1 800 mW, the answer 0.8 ms at 1 400 mW; the head took 120 mJ.
+    # 40 000 bytes take 40 ms at 1 800 mW, the answer 0.8 ms at 1 400 mW; the radio waits 50 ms at
+    # 1 000 mW for round trip and tail; the head took 120 mJ.
     assert plan.cut == "block.2"
-    assert plan.predicted.device_mj == pytest.approx(120 + 72 + 4096 * 8 / 40e6 * 1400)
+    assert plan.predicted.device_mj == pytest.approx(120 + 72 + 50 + 4096 * 8 / 40e6 * 1400)
 
 
 times = st.lists(st.floats(0, 500), min_size=1, max_size=4)

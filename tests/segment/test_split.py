@@ -66,7 +66,9 @@ def test_every_cut_divides_any_graph_and_head_then_tail_is_the_whole(
     net = RandomNet(recipe, second_output=second_output)
     graph = trace(net, (torch.randn(1, 4, 4),))
     cuts = find_cuts(graph, every=True, max_boundary_tensors=8)
-    assert set(verify(graph, cuts).values()) == {0.0}
+    # The same operators in the same order: what is left is torch's kernels, which may round
+    # differently where a tensor lies elsewhere in memory.
+    assert max(verify(graph, cuts).values()) <= 1e-6
 
 
 def test_stages_one_after_the_other_are_the_whole(

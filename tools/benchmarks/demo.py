@@ -70,6 +70,7 @@ def main() -> None:
         kept = "kept" if figure["median"] < figure["limit"] else "MISSED"
         print(f"{name}: {figure['median']:.2f} s, limit {figure['limit']:g} s: {kept}",
               file=sys.stderr)  # fmt: skip
+    sys.exit(any(figure["median"] >= figure["limit"] for figure in figures.values()))
 
 
 if __name__ == "__main__":
