@@ -8,7 +8,7 @@ import socket
 
 from mobilesplit.cli import options
 from mobilesplit.cli.console import human_bytes, print_json, print_table
-from mobilesplit.core.errors import DeviceError
+from mobilesplit.core.errors import DeviceError, UsageError
 
 
 def devices(serial: options.Serial = None, as_json: options.Json = False) -> None:
@@ -60,7 +60,10 @@ def devices(serial: options.Serial = None, as_json: options.Json = False) -> Non
 
 def _behind_adb_server(known: set[str]) -> list[dict[str, object]]:
     """Devices of an adb server that already runs; none is started for this."""
-    port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
+    text = os.environ.get("ANDROID_ADB_SERVER_PORT", "5037")
+    if not text.isdecimal():
+        raise UsageError(f"ANDROID_ADB_SERVER_PORT is {text!r}, which is no port.")
+    port = int(text)
     try:
         socket.create_connection(("127.0.0.1", port), timeout=0.3).close()
     except OSError:

@@ -148,7 +148,10 @@ def _few_samples(best: Scored, job: Job) -> str:
     count, needed = len(best.candidate.cut.head_ms), math.ceil(1 / (1 - job.percentile))
     if best.candidate.cut.id == INPUT or count >= needed:
         return ""
-    return f" Its {_quantile(job)} rests on {count} samples of the head; {needed} would show it."
+    return (
+        f" The choice's {_quantile(job)} rests on {count} samples of its head;"
+        f" {needed} would show it."
+    )
 
 
 def _ends(best: Scored, allowed: list[Scored], job: Job) -> str:
