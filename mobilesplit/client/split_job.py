@@ -129,9 +129,7 @@ class SplitClient:
         try:
             return self._tail(entry, codec, boundary, outcome, timeout_s)
         except CloudError as error:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self.close()
             lost_ms = (time.perf_counter() - started_s) * 1e3
             lost = replace(outcome, network_ms=lost_ms, fell_back=str(error))
             return self._on_device(photo, lost, tensors)

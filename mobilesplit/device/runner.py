@@ -48,7 +48,6 @@ class RunnerSession:
         self._stream = stream
         self._command = command
         self._next_id = 1
-        self.ready: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -65,7 +64,7 @@ class RunnerSession:
         )
         session = cls(device, device.open_shell(command), command)
         try:
-            session.ready = session._answer(timeout_s)
+            session._answer(timeout_s)
         except BaseException:
             session.close()
             raise
