@@ -12,7 +12,7 @@ from mobilesplit.core.documents import Document
 from mobilesplit.core.errors import UnknownNameError
 from mobilesplit.core.tensors import TensorSpec
 
-SCHEMA: Literal["mobilesplit.bundle/1"] = "mobilesplit.bundle/1"
+SCHEMA: Literal["mobilesplit.bundle/2"] = "mobilesplit.bundle/2"
 
 
 class ImageInput(Document):
@@ -37,6 +37,68 @@ class ImageInput(Document):
     """Per channel R, G, B, of pixels in 0..1."""
 
 
+class TextInput(Document):
+    """How a text becomes the model's input tensors: token ids and their mask.
+
+    The text is tokenized, cut to ``length`` tokens with the tokenizer's special ones and padded
+    to it; both tensors are int64, 1 x ``length``: the ids, then 1 for a token and 0 for padding.
+    """
+
+    kind: Literal["text"] = "text"
+    """What the input is."""
+    tokenizer: str
+    """File of the bundle: a tokenizer as the ``tokenizers`` library saves it (JSON)."""
+    length: int = Field(gt=0, le=8192)
+    """Tokens of the tensors."""
+
+
+class Deviation(Document):
+    """What a lossy step does to the model's outputs, against the whole float model."""
+
+    num_inputs: int = Field(gt=0)
+    """Inputs it was measured with."""
+    max_abs_error: float = Field(ge=0)
+    """Largest difference of any output element."""
+    snr_db: float
+    """Signal-to-noise ratio of the outputs, the float model's being the signal; 200 if equal."""
+    top1_agreement: float | None = Field(default=None, ge=0, le=1)
+    """Share of inputs whose largest output is the same element; None where the output is no row
+    of scores."""
+
+
+class Encoder(Document):
+    """A codec's encoding as a method of the program: the boundary in, the codec's blobs out."""
+
+    method: str
+    """Its name; cuts whose boundaries look the same share it."""
+    deviation: Deviation
+    """What the codec does to the model's outputs at this cut, measured."""
+
+
+class Coverage(Document):
+    """How much of a head the backend's delegate runs: was it used?"""
+
+    operators: int = Field(ge=0)
+    """Operators of the head on the edge dialect."""
+    delegated_operators: int = Field(ge=0)
+    """Those of them inside delegates."""
+    delegated_flops_share: float = Field(ge=0, le=1)
+    """Share of the head's floating-point operations inside delegates."""
+    left_out: dict[str, int]
+    """Operators outside of delegates by name, with their counts."""
+
+
+class Quantization(Document):
+    """How the heads were quantized."""
+
+    scheme: Literal["int8"] = "int8"
+    """Weights and activations in 8 bits (PT2E, XNNPACK's quantizer, per channel)."""
+    calibration_inputs: int = Field(gt=0)
+    """Inputs that the activations' ranges were observed with."""
+    calibration_sha256: str
+    """Digest of those inputs."""
+
+
 class BundleCut(Document):
     """A cut together with what was exported for it."""
 
@@ -47,30 +109,49 @@ class BundleCut(Document):
     first_stage: int = Field(ge=0)
     """The tail is stages ``first_stage`` to the last; at ``output`` that is none."""
     max_abs_error: float = Field(ge=0)
-    """Largest difference of head (run by ExecuTorch) then tail to the whole model."""
+    """Largest difference of head (run as exported) then tail to the whole model."""
+    fused: bool = False
+    """Whether the head was lowered alone instead of composed of the lowered stages."""
+    encoders: dict[str, Encoder] = Field(default_factory=dict)
+    """By codec: encoders in the program that run on the head's outputs."""
+    coverage: Coverage | None = None
+    """What the backend's delegate runs of the head; None at ``input`` and without a delegate."""
+    deviation: Deviation | None = None
+    """What quantizing did to the outputs at this cut; None for float heads."""
+    scripts: tuple[str, ...] = ()
+    """Files of a TorchScript head: ``.pt``, and ``.ptl`` for the lite interpreter."""
 
 
 class Manifest(Document):
     """``manifest.json`` of a bundle."""
 
-    schema_: Literal["mobilesplit.bundle/1"] = Field(alias="schema")
+    schema_: Literal["mobilesplit.bundle/2"] = Field(alias="schema")
     """Format name and version."""
     model: str
     """Name or reference of the model."""
     weights: str
     """``real: <where from>`` or ``random``."""
-    backend: Literal["xnnpack", "portable"]
-    """Delegate of the heads."""
-    program: str
-    """File of the ExecuTorch program, relative to the bundle."""
+    format: Literal["executorch", "torchscript"] = "executorch"
+    """What the heads are: methods of one program, or a file each."""
+    backend: Literal["xnnpack", "vulkan", "portable"]
+    """Delegate of the heads; ``portable`` is none."""
+    ran_here: bool = True
+    """Whether the heads were run for verification as they are. False where this machine cannot
+    run the backend: their portable form was run instead."""
+    quantization: Quantization | None = None
+    """None for float heads."""
+    program: str | None = None
+    """File of the ExecuTorch program, relative to the bundle; None with TorchScript heads."""
     stages: tuple[str, ...]
     """Files of the tail's stages in order; stage k runs from cut k to cut k+1."""
+    max_tail_batch: int = Field(default=1, ge=1)
+    """Stages take any batch from 1 to this many."""
     cuts: tuple[BundleCut, ...]
     """Every exported cut by depth, ``input`` first and ``output`` last."""
     outputs: tuple[TensorSpec, ...]
     """What the whole model returns."""
-    preprocess: ImageInput | None = None
-    """How a photo becomes the input; None for a model that takes tensors only."""
+    preprocess: ImageInput | TextInput | None = Field(default=None, discriminator="kind")
+    """How a photo or a text becomes the input; None for a model that takes tensors only."""
     labels: Literal["imagenet-1k"] | None = None
     """Which class names the output's elements have, if any."""
     golden_input: str

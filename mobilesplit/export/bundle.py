@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from mobilesplit.core.cuts import INPUT, OUTPUT
 from mobilesplit.core.errors import BundleError, InputFileError, UsageError
-from mobilesplit.core.manifest import SCHEMA, Bundle, Manifest
+from mobilesplit.core.manifest import SCHEMA, Bundle, BundleCut, Manifest, TextInput
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -91,7 +91,7 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: a file is missing, was changed, or lies outside the folder.
     """
     manifest = _read_manifest(path)
-    for name in (manifest.program, *manifest.stages, manifest.golden_input, manifest.golden_output):
+    for name in _named_files(manifest):
         if name not in manifest.sha256:
             raise BundleError(f"{path}: {name} has no digest in {MANIFEST}.", next_step=_AGAIN)
     _check_cuts(path, manifest)
@@ -102,6 +102,18 @@ def load_bundle(path: Path) -> Bundle:
         if _sha256(file) != digest:
             raise BundleError(f"{path}: {name} is not what was exported.", next_step=_AGAIN)
     return Bundle(root=path, manifest=manifest)
+
+
+def _named_files(manifest: Manifest) -> list[str]:
+    """Every file that the manifest refers to."""
+    names = [*manifest.stages, manifest.golden_input, manifest.golden_output]
+    if manifest.program is not None:
+        names.append(manifest.program)
+    if isinstance(manifest.preprocess, TextInput):
+        names.append(manifest.preprocess.tokenizer)
+    for entry in manifest.cuts:
+        names += entry.scripts
+    return names
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -130,10 +142,16 @@ def _check_cuts(path: Path, manifest: Manifest) -> None:
         and (ids[0], ids[-1]) == (INPUT, OUTPUT)
         and len(set(ids)) == len(ids) == len(manifest.stages) + 1
         and all(entry.first_stage == index for index, entry in enumerate(manifest.cuts))
-        and all((entry.method is None) == (entry.cut.id == INPUT) for entry in manifest.cuts)
+        and all(_has_head(manifest, entry) != (entry.cut.id == INPUT) for entry in manifest.cuts)
     )
     if not ordered:
         raise BundleError(f"{path}: its cuts and stages do not fit together.", next_step=_AGAIN)
+
+
+def _has_head(manifest: Manifest, entry: BundleCut) -> bool:
+    if manifest.format == "torchscript":
+        return bool(entry.scripts)
+    return entry.method is not None and manifest.program is not None
 
 
 def _inside(root: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ from mobilesplit.export.bundle import copy_bundle, load_bundle, write_bundle
 X = TensorSpec(name="x", dtype="float32", shape=(1, 4))
 Y = TensorSpec(name="y", dtype="float32", shape=(1, 2))
 MANIFEST = Manifest(
-    schema_="mobilesplit.bundle/1",
+    schema_="mobilesplit.bundle/2",
     model="tiny",
     weights="random",
     backend="portable",
