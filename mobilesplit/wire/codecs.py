@@ -3,11 +3,14 @@
     codec     at         on the wire                                        the same tensors?
     raw       any cut    every tensor as it is                              yes
     fp16      any cut    float tensors as float16, others as they are       no
+    int8      any cut    float tensors as NAME (int8), NAME.scale and       no
+                         NAME.zero_point; others as they are
     uint8     ``input``  RGB pixels HxWx3 after resize and crop             yes
     original  ``input``  the JPEG or PNG file; the server prepares it       yes
 
-What `encode` takes is what the codec is made of: the boundary's tensors for ``raw`` and ``fp16``,
-the pixels (`images.to_pixels`) for ``uint8``, the file's bytes as a uint8 array for ``original``.
+What `encode` takes is what the codec is made of: the boundary's tensors for ``raw``, ``fp16`` and
+``int8``, the pixels (`images.to_pixels`) for ``uint8``, the file's bytes as a uint8 array for
+``original``. Where the device has encoded, `from_device` takes what its encoder returned.
 """
 
 from __future__ import annotations
@@ -18,20 +21,24 @@ import numpy as np
 
 from mobilesplit.core.cuts import INPUT, OUTPUT
 from mobilesplit.core.errors import UnknownNameError, WireError
-from mobilesplit.core.manifest import BundleCut, ImageInput
+from mobilesplit.core.manifest import BundleCut, ImageInput, TextInput
 from mobilesplit.core.results import Array
 from mobilesplit.core.tensors import TensorSpec
+from mobilesplit.wire import int8
 from mobilesplit.wire.frames import Blob
 from mobilesplit.wire.images import MAX_PHOTO_NBYTES, PhotoError, normalise, to_pixels
 
-CODECS = ("raw", "fp16", "uint8", "original")
+CODECS = ("raw", "fp16", "int8", "uint8", "original")
+
+Preprocess = ImageInput | TextInput | None
 
 _PIXELS = "pixels"
 _PHOTO = "photo"
 _FP16_FROM = ("float32", "float64")
+_INT8_FROM = ("float16", "float32", "float64")
 
 
-def codecs_at(entry: BundleCut, preprocess: ImageInput | None) -> tuple[str, ...]:
+def codecs_at(entry: BundleCut, preprocess: Preprocess) -> tuple[str, ...]:
     """The codecs that make sense at a cut; none at ``output``, where nothing is sent."""
     boundary = entry.cut.boundary
     if entry.cut.id == OUTPUT:
@@ -39,7 +46,9 @@ def codecs_at(entry: BundleCut, preprocess: ImageInput | None) -> tuple[str, ...
     codecs = ["raw"]
     if any(spec.dtype in _FP16_FROM for spec in boundary):
         codecs.append("fp16")
-    if entry.cut.id == INPUT and preprocess is not None:
+    if any(spec.dtype in _INT8_FROM for spec in boundary):
+        codecs.append("int8")
+    if entry.cut.id == INPUT and isinstance(preprocess, ImageInput):
         codecs += ["uint8", "original"]
     return tuple(codecs)
 
@@ -48,7 +57,7 @@ def encode(
     codec: str,
     tensors: Sequence[Array],
     boundary: Sequence[TensorSpec],
-    preprocess: ImageInput | None = None,
+    preprocess: Preprocess = None,
 ) -> tuple[Blob, ...]:
     """The blobs of one boundary.
 
@@ -58,30 +67,43 @@ def encode(
 
     Raises:
         UnknownNameError: for an unknown codec.
-        WireError: for tensors that are not the boundary's, or values that float16 cannot hold.
+        WireError: for tensors that are not the boundary's, or values that the codec cannot hold.
     """
-    names = [spec.name for spec in boundary]
-    if codec == "uint8":
-        names = [_PIXELS]
-    elif codec == "original":
-        names = [_PHOTO]
-    elif codec == "fp16":
-        _check(tensors, names, boundary)
-        tensors = [_to_fp16(tensor) for tensor in tensors]
-    elif codec != "raw":
-        raise UnknownNameError("codec", codec, CODECS)
-    _check(tensors, names, expected_blobs(codec, boundary, preprocess))
-    return tuple(Blob(name, tensor) for name, tensor in zip(names, tensors, strict=True))
+    if codec in ("fp16", "int8"):
+        _check(tensors, [spec.name for spec in boundary], boundary)
+        tensors = _to_fp16(tensors) if codec == "fp16" else _to_int8(tensors, boundary)
+    return _blobs(tensors, expected_blobs(codec, boundary, preprocess))
+
+
+def from_device(
+    codec: str, outputs: Sequence[Array], boundary: Sequence[TensorSpec]
+) -> tuple[Blob, ...]:
+    """The blobs of a boundary that the device has encoded: ``outputs`` are its encoder's.
+
+    Raises:
+        WireError: for outputs that are not the codec's blobs, or that show that a value did not
+            fit: an infinite half, a scale that is no number.
+    """
+    blobs = _blobs(outputs, expected_blobs(codec, boundary, None))
+    if codec == "fp16":
+        for spec, output in zip(boundary, outputs, strict=True):
+            if spec.dtype in _FP16_FROM and bool(np.isinf(output).any()):
+                raise _not_fp16(f"A value of {spec.name!r}")
+    if codec == "int8":
+        _from_int8(outputs, boundary)
+    return blobs
 
 
 def expected_blobs(
-    codec: str, boundary: Sequence[TensorSpec], preprocess: ImageInput | None
+    codec: str, boundary: Sequence[TensorSpec], preprocess: Preprocess
 ) -> tuple[TensorSpec, ...]:
     """What a codec sends for a boundary; a file's length is not known, and given as 0.
 
     Raises:
         WireError: for a codec that does not fit the boundary.
     """
+    if codec not in CODECS:
+        raise UnknownNameError("codec", codec, CODECS)
     if codec == "raw":
         return tuple(boundary)
     if codec == "fp16":
@@ -89,23 +111,23 @@ def expected_blobs(
             spec.model_copy(update={"dtype": "float16"}) if spec.dtype in _FP16_FROM else spec
             for spec in boundary
         )
-    if preprocess is None:
+    if codec == "int8":
+        return tuple(blob for spec in boundary for blob in _int8_blobs(spec))
+    if not isinstance(preprocess, ImageInput):
         raise WireError(f"Codec {codec!r} needs a model that takes photos.")
     height, width = preprocess.height, preprocess.width
     if [(spec.dtype, spec.shape) for spec in boundary] != [("float32", (1, 3, height, width))]:
         raise WireError(f"Codec {codec!r} does not fit the boundary.")
     if codec == "uint8":
         return (TensorSpec(name=_PIXELS, dtype="uint8", shape=(height, width, 3)),)
-    if codec == "original":
-        return (TensorSpec(name=_PHOTO, dtype="uint8", shape=(0,)),)
-    raise UnknownNameError("codec", codec, CODECS)
+    return (TensorSpec(name=_PHOTO, dtype="uint8", shape=(0,)),)
 
 
 def check(
     codec: str,
     blobs: Sequence[Blob],
     boundary: Sequence[TensorSpec],
-    preprocess: ImageInput | None,
+    preprocess: Preprocess,
 ) -> None:
     """Check received blobs against the boundary, without touching their content.
 
@@ -120,13 +142,13 @@ def decode(
     codec: str,
     blobs: Sequence[Blob],
     boundary: Sequence[TensorSpec],
-    preprocess: ImageInput | None = None,
+    preprocess: Preprocess = None,
 ) -> tuple[Array, ...]:
     """The boundary's tensors. With ``raw`` they are views of the received bytes.
 
     Raises:
-        WireError: for blobs that are not what the codec makes of this boundary, or a photo that
-            cannot be used.
+        WireError: for blobs that are not what the codec makes of this boundary, a scale or zero
+            point that cannot be, or a photo that cannot be used.
     """
     check(codec, blobs, boundary, preprocess)
     if codec == "raw":
@@ -136,7 +158,9 @@ def decode(
             blob.array.astype(spec.dtype, copy=False)
             for blob, spec in zip(blobs, boundary, strict=True)
         )
-    assert preprocess is not None
+    if codec == "int8":
+        return tuple(_from_int8([blob.array for blob in blobs], boundary))
+    assert isinstance(preprocess, ImageInput)
     content = blobs[0].array
     if codec == "original":
         try:
@@ -146,18 +170,60 @@ def decode(
     return (normalise(content, preprocess),)
 
 
-def _to_fp16(tensor: Array) -> Array:
-    if tensor.dtype.name not in _FP16_FROM:
-        return tensor
-    with np.errstate(over="ignore"):
-        half = tensor.astype(np.float16)
-    # An overflow would arrive as infinity and spoil the answer without a word.
-    if bool(np.isinf(half).any()) and not bool(np.isinf(tensor).any()):
-        raise WireError(
-            f"A value of {np.abs(tensor).max():g} does not fit into float16.",
-            next_step="Use the codec raw.",
-        )
-    return half
+def _blobs(arrays: Sequence[Array], expected: Sequence[TensorSpec]) -> tuple[Blob, ...]:
+    names = [spec.name for spec in expected]
+    _check(arrays, names, expected)
+    return tuple(Blob(name, array) for name, array in zip(names, arrays, strict=True))
+
+
+def _to_fp16(tensors: Sequence[Array]) -> list[Array]:
+    halves = []
+    for tensor in tensors:
+        half = tensor
+        if tensor.dtype.name in _FP16_FROM:
+            with np.errstate(over="ignore"):
+                half = tensor.astype(np.float16)
+            # An overflow would arrive as infinity and spoil the answer without a word.
+            if bool(np.isinf(half).any()) and not bool(np.isinf(tensor).any()):
+                raise _not_fp16(f"A value of {np.abs(tensor).max():g}")
+        halves.append(half)
+    return halves
+
+
+def _not_fp16(value: str) -> WireError:
+    return WireError(f"{value} does not fit into float16.", next_step="Use the codec raw.")
+
+
+def _to_int8(tensors: Sequence[Array], boundary: Sequence[TensorSpec]) -> list[Array]:
+    blobs: list[Array] = []
+    for tensor, spec in zip(tensors, boundary, strict=True):
+        is_float = spec.dtype in _INT8_FROM
+        blobs += int8.quantize(spec.name, tensor) if is_float else (tensor,)
+    return blobs
+
+
+def _from_int8(blobs: Sequence[Array], boundary: Sequence[TensorSpec]) -> list[Array]:
+    """The boundary of blobs whose dtypes and shapes are right; the parameters are checked here."""
+    rest = iter(blobs)
+    tensors = []
+    for spec in boundary:
+        tensor = next(rest)
+        if spec.dtype in _INT8_FROM:
+            scale, zero_point = next(rest), next(rest)
+            int8.check_parameters(spec.name, scale, zero_point)
+            tensor = int8.dequantize(tensor, scale, zero_point, spec.dtype)
+        tensors.append(tensor)
+    return tensors
+
+
+def _int8_blobs(spec: TensorSpec) -> tuple[TensorSpec, ...]:
+    if spec.dtype not in _INT8_FROM:
+        return (spec,)
+    return (
+        spec.model_copy(update={"dtype": "int8"}),
+        TensorSpec(name=f"{spec.name}.scale", dtype="float64", shape=(1,)),
+        TensorSpec(name=f"{spec.name}.zero_point", dtype="int64", shape=(1,)),
+    )
 
 
 def _check(tensors: Sequence[Array], names: Sequence[str], expected: Sequence[TensorSpec]) -> None:

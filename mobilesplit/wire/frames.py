@@ -34,7 +34,7 @@ MAGIC = b"MSPL"
 VERSION = 1
 ALIGNMENT = 64
 MAX_HEADER_NBYTES = 64 * 1024
-MAX_BLOBS = 16
+MAX_BLOBS = 64
 MAX_FRAME_NBYTES = 64 * 1024 * 1024
 """What a side accepts unless it is told otherwise."""
 

@@ -159,7 +159,7 @@ def test_a_frame_over_the_limit_is_refused():
     [
         ([Blob("x", np.zeros(1, np.complex64))], "complex64"),
         ([Blob("x", np.zeros((2, 0), np.float32))], "empty"),
-        ([Blob("x", np.zeros(1))] * (MAX_BLOBS + 1), "at most 16 blobs"),
+        ([Blob("x", np.zeros(1))] * (MAX_BLOBS + 1), f"at most {MAX_BLOBS} blobs"),
     ],
 )
 def test_what_a_frame_does_not_carry_is_refused_when_encoding(blobs, why):
