@@ -19,12 +19,16 @@ _HARMLESS = (b"[cpuinfo_utils.cpp",)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No Python warnings and no log below ERROR inside."""
+def quiet(*, errors: bool = False) -> Iterator[None]:
+    """No Python warnings and no log below ERROR inside.
+
+    Args:
+        errors: no ERROR logs either: the caller reports what it catches in its own words.
+    """
     disabled = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(max(disabled, logging.WARNING))
+        logging.disable(max(disabled, logging.ERROR if errors else logging.WARNING))
         try:
             yield
         finally:

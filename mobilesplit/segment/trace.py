@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -61,9 +62,7 @@ def trace(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Graph:
     module.eval()
     try:
         with quiet(), torch.no_grad():
-            program = torch.export.export(module, example_inputs, strict=False)
-            if any(_writes(node) for node in program.graph.nodes):
-                program = program.run_decompositions({})  # makes it functional
+            program = functional_program(module, example_inputs)
     except Exception as error:
         raise ModelError(
             f"torch.export does not take this model: {_reason(error)}.",
@@ -77,6 +76,19 @@ def trace(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Graph:
         )
     with quiet():
         return graph_of(program.module(check_guards=False), example_inputs)
+
+
+def functional_program(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    *,
+    dynamic_shapes: ShapesCollection | None = None,
+) -> ExportedProgram:
+    """What torch.export makes of ``module``, with no operator that writes to its arguments."""
+    program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
+    if any(_writes(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})  # makes it functional
+    return program
 
 
 def graph_of(module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> Graph:
