@@ -1,28 +1,60 @@
 """Graph to cuts: every place where dividing the model may be worth it.
 
-The rule (docs/decisions, DESIGN "trace"): along a chain every deeper cut trades device work for
-cloud work, so a cut is worth having if no other cut within 2 % of the model's work has a
-smaller boundary. Parameters never count as boundary; inputs that the tail still needs do.
+The rule (docs/cuts.md): along a chain every deeper cut trades device work for cloud work, so a
+cut is worth having if no other cut within 2 % of the model's work has a smaller boundary.
+Parameters never count as boundary; inputs that the tail still needs do.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from torch import fx
 
 from mobilesplit.core.cuts import INPUT, OUTPUT, Cut
 from mobilesplit.core.tensors import TensorSpec
+from mobilesplit.segment.boundary import Boundaries
+from mobilesplit.segment.operators import is_free, module_paths
 from mobilesplit.segment.trace import Graph, spec_of
+from mobilesplit.segment.worth import most_valuable
 
-_FREE = frozenset({
-    "alias", "chunk", "clone", "contiguous", "detach", "dropout", "expand", "flatten", "getitem",
-    "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "to",
-    "transpose", "unbind", "unflatten", "unsqueeze", "view", "_unsafe_view",
-})  # fmt: skip
-"""Operators that only rearrange: a cut behind one is no better than the cut in front of it."""
+MAX_BOUNDARY_TENSORS = 4
+"""Where more tensors cross, a cut is not considered unless asked for."""
+_SLACK = 0.02
+_UNCOUNTED_FLOPS = 1_000_000
+"""Work of an operator in a model of which torch's counter counts none."""
+
+
+@dataclass(frozen=True)
+class FoundCuts:
+    """The cuts worth having, and what was left out for its boundary."""
+
+    cuts: list[Cut]
+    """``input`` first, ``output`` last."""
+    max_boundary_tensors: int
+    """The limit that was set."""
+    num_over_limit: int
+    """Places where more tensors cross than that."""
+    enough_tensors: int | None
+    """The least limit under which there is a cut worth having, where this one left none."""
+
+    @property
+    def notice(self) -> str | None:
+        """What to tell the user if only the two ends are left, with the next step."""
+        if len(self.cuts) > 2:
+            return None
+        if self.enough_tensors is not None:
+            return (
+                f"No worthwhile cut: at least {self.enough_tensors} tensors cross at every one "
+                f"that there is, over the limit of {self.max_boundary_tensors}. "
+                f"Allow them with --max-boundary-tensors {self.enough_tensors}."
+            )
+        return (
+            "No worthwhile cut: nowhere between the ends is the boundary smaller than all those "
+            "nearby. `mobilesplit trace MODEL --all` lists every place."
+        )
 
 
 @dataclass(frozen=True)
@@ -39,43 +71,84 @@ def find_cuts(
     graph: Graph,
     *,
     max_cuts: int = 16,
-    slack: float = 0.02,
-    max_boundary_tensors: int = 4,
+    slack: float = _SLACK,
+    max_boundary_tensors: int = MAX_BOUNDARY_TENSORS,
     every: bool = False,
 ) -> list[Cut]:
+    """The cuts of ``search_cuts`` alone."""
+    return search_cuts(
+        graph,
+        max_cuts=max_cuts,
+        slack=slack,
+        max_boundary_tensors=max_boundary_tensors,
+        every=every,
+    ).cuts
+
+
+def search_cuts(
+    graph: Graph,
+    *,
+    max_cuts: int = 16,
+    slack: float = _SLACK,
+    max_boundary_tensors: int = MAX_BOUNDARY_TENSORS,
+    every: bool = False,
+) -> FoundCuts:
     """The cuts worth having, ``input`` first and ``output`` last (these two always).
 
     Args:
-        max_cuts: at most so many (at least 2), spread over the depth.
+        max_cuts: at most so many (at least 2): those whose loss would cost most over all links
+            and SLAs (segment/worth.py).
         slack: a cut is dropped if another one within this share of the model's work has a
             smaller boundary.
         max_boundary_tensors: a cut where more tensors cross is not considered.
         every: list every candidate, whatever its boundary; ``slack`` and ``max_cuts`` are unused.
     """
-    places = list(_places(graph, max_boundary_tensors))
+    everywhere = _places(graph)
+    first, *between, last = everywhere
+
+    def within(limit: int) -> list[_Place]:
+        return [first, *(place for place in between if len(place.boundary) <= limit), last]
+
+    allowed = within(max_boundary_tensors)
+    worthwhile = allowed if every else _worth_having(allowed, slack)
+    counts = sorted({len(place.boundary) for place in between})
+    over = [count for count in counts if count > max_boundary_tensors]
+    enough = None
+    if len(worthwhile) == 2:
+        enough = next((n for n in over if len(_worth_having(within(n), slack)) > 2), None)
     if not every:
-        places = _thin_out(_worth_having(places, slack), max_cuts)
-    return _named(graph, places)
+        kept = most_valuable(
+            [place.work for place in worthwhile],
+            [place.nbytes for place in worthwhile],
+            max_cuts,
+        )
+        worthwhile = [worthwhile[index] for index in kept]
+    return FoundCuts(
+        cuts=_named(graph, worthwhile),
+        max_boundary_tensors=max_boundary_tensors,
+        num_over_limit=len(everywhere) - len(allowed),
+        enough_tensors=enough,
+    )
 
 
-def _places(graph: Graph, max_boundary_tensors: int) -> Iterator[_Place]:
+def _places(graph: Graph) -> list[_Place]:
     """Candidates by depth: the ends, and behind every operator that works."""
-    last_use = _last_uses(graph)
-    # Models without a single operator that torch has a FLOP formula for are measured in operators.
-    count_operators = graph.total_flops == 0
-    yield _place(-1, 0, tuple(graph.inputs))
-    live: dict[fx.Node, None] = dict.fromkeys(graph.inputs)  # a set that keeps its order
+    boundaries = Boundaries(graph)
+    uncounted = graph.total_flops == 0
+    places = [_place(-1, 0, graph.inputs)]
+    # Two places with the same boundary are one cut; where only inputs cross, it is ``input``.
+    known = {frozenset(graph.inputs)}
     work = 0
     final = len(graph.operators) - 1
     for position, node in enumerate(graph.operators):
-        work += 1 if count_operators else graph.flops[node]
-        live[node] = None
-        live = {value: None for value in live if last_use.get(value, -1) > position}
-        if position < final and _may_cut_behind(graph, position):
-            specs = [spec_of(value) for value in live]
-            if 0 < len(specs) <= max_boundary_tensors and None not in specs:
-                yield _place(position, work, tuple(live))
-    yield _place(final, work, graph.outputs)
+        if is_free(node):
+            continue
+        work += _UNCOUNTED_FLOPS if uncounted else graph.flops[node]
+        values = boundaries.at(position) if position < final else None
+        if values and frozenset(values) not in known and not set(values) <= set(graph.inputs):
+            known.add(frozenset(values))
+            places.append(_place(position, work, values))
+    return [*places, _place(final, work, graph.outputs)]
 
 
 def _place(position: int, work: int, values: tuple[fx.Node, ...]) -> _Place:
@@ -83,69 +156,31 @@ def _place(position: int, work: int, values: tuple[fx.Node, ...]) -> _Place:
     return _Place(position, work, boundary, sum(spec.nbytes for spec in boundary))
 
 
-def _last_uses(graph: Graph) -> dict[fx.Node, int]:
-    """For every value the position of its last user; an output is used behind the end."""
-    last_use: dict[fx.Node, int] = {}
-    for position, node in enumerate(graph.operators):
-        for value in node.all_input_nodes:
-            last_use[value] = position
-    last_use.update(dict.fromkeys(graph.outputs, len(graph.operators)))
-    return last_use
-
-
-def _may_cut_behind(graph: Graph, position: int) -> bool:
-    """Behind the last part of an operator that does work."""
-    node = graph.operators[position]
-    if graph.operators[position + 1].target is operator.getitem:
-        return False  # one of several results: wait for the last
-    if node.target is operator.getitem:
-        node = node.all_input_nodes[0]
-    return _short_name(node) not in _FREE
-
-
-def _short_name(node: fx.Node) -> str:
-    """``aten.relu.default`` and ``aten.relu_.default`` are both ``relu``."""
-    packet = getattr(node.target, "overloadpacket", node.target)
-    return str(getattr(packet, "__name__", packet)).removesuffix("_").removesuffix("_copy")
-
-
 def _worth_having(places: list[_Place], slack: float) -> list[_Place]:
     """Both ends, and what no other place within ``slack`` of the work beats."""
-    reach = slack * places[-1].work
+    work = np.array([place.work for place in places])
+    nbytes = np.array([place.nbytes for place in places])
+    reach = slack * work[-1]
+    starts = np.searchsorted(work, work - reach, side="left")
+    ends = np.searchsorted(work, work + reach, side="right")
     kept = [places[0]]
-    for place in places[1:-1]:
-        near = [other for other in places if abs(other.work - place.work) <= reach]
-        if any(other.nbytes < place.nbytes for other in near):
+    for index, place in enumerate(places[1:-1], start=1):
+        near = slice(starts[index], ends[index])
+        if nbytes[near].min() < place.nbytes:
             continue
         # conv, norm and activation have equal boundaries and (nearly) all the work is the
         # first one's: of such a run the last is taken, where the runtime has fused them.
-        equals = [o for o in near if o.nbytes == place.nbytes and o.work == place.work]
-        if place is equals[-1]:
+        equals = np.flatnonzero((nbytes == place.nbytes) & (work == place.work))
+        if index == equals[-1] and equals[0] != 0:
             kept.append(place)
     return [*kept, places[-1]]
-
-
-def _thin_out(places: list[_Place], max_cuts: int) -> list[_Place]:
-    """At most ``max_cuts``: while too many, of the two closest in work the larger boundary goes."""
-    kept = list(places)
-    while len(kept) > max(2, max_cuts):
-        gaps = [(kept[i + 1].work - kept[i].work, i) for i in range(len(kept) - 1)]
-        _, first = min(gaps)
-        second = first + 1
-        if first == 0:
-            del kept[second]
-        elif second == len(kept) - 1 or kept[first].nbytes > kept[second].nbytes:
-            del kept[first]
-        else:
-            del kept[second]
-    return kept
 
 
 def _named(graph: Graph, places: list[_Place]) -> list[Cut]:
     """Places as cuts with unique ids."""
     last_in_module: dict[str, int] = {}
     for position, node in enumerate(graph.operators):
-        for path in _module_paths(node):
+        for path in module_paths(node):
             last_in_module[path] = position
     flops_before = [0]
     for node in graph.operators:
@@ -177,21 +212,14 @@ def _id_of(graph: Graph, position: int, last_in_module: dict[str, int]) -> str:
     node = graph.operators[position]
     while node.target is operator.getitem:
         node = node.all_input_nodes[0]
-    paths = [path for path in _module_paths(node) if path]
+    paths = [path for path in module_paths(node) if path]
     # What follows in a module without doing work (a view, dropout) does not keep it open.
     end = position
-    while end + 1 < len(graph.operators) and _short_name(graph.operators[end + 1]) in _FREE:
+    while end + 1 < len(graph.operators) and is_free(graph.operators[end + 1]):
         end += 1
     closed = [path for path in paths if position <= last_in_module[path] <= end]
     path = closed[0] if closed else paths[-1] if paths else node.name
     return ".".join(part.lstrip("_") or part for part in path.split("."))
-
-
-def _module_paths(node: fx.Node) -> list[str]:
-    """Paths of the modules that were running when the operator was traced, outermost first."""
-    stack = node.meta.get("nn_module_stack") or {}
-    # A module called several times is "path@1" from its second call on.
-    return [str(entry[0]).split("@")[0] for entry in stack.values()]
 
 
 def _unique(name: str, taken: set[str]) -> str:
