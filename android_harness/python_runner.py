@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 # libtorch's workers would spin against XNNPACK's otherwise; read when torch is first imported.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -76,18 +76,26 @@ class VirtualPhone:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._counter_fd = os.open(counter, flags, 0o644) if counter else None
 
-    def account(self, host_ms: float) -> dict[str, float]:
+    def account(self, host_ms: float) -> dict[str, Any]:
         """Count an inference of ``host_ms``, sleep what is missing, and say what to report."""
         if self._counter_fd is not None:
             os.write(self._counter_fd, b".")
-        if self.slowdown == 1.0:
-            return {"latency_ms": host_ms}
-        time.sleep(host_ms * (self.slowdown - 1) / 1e3)
-        return {"latency_ms": host_ms * self.slowdown, "host_latency_ms": host_ms}
+        timing = {"latency_ms": self.stretch(host_ms)}
+        return timing if self.slowdown == 1.0 else timing | {"host_latency_ms": host_ms}
+
+    def stretch(self, host_ms: float) -> float:
+        """Sleep what is missing, without counting (an encoder's work), and give the time in ms."""
+        if self.slowdown > 1.0:
+            time.sleep(host_ms * (self.slowdown - 1) / 1e3)
+        return host_ms * self.slowdown
 
 
 def warm_up_torch() -> None:
-    """Import torch now: it takes seconds, which are no part of any load or first inference."""
+    """Import torch now: it takes seconds, which are no part of any load or first inference.
+
+    The quantized kernels come with it: int8 programs and encoders need them.
+    """
+    import executorch.kernels.quantized  # noqa: F401  # registers them with the runtime
     import torch
 
     torch.set_num_threads(1)
@@ -99,6 +107,20 @@ def describe(info: Any, which: str) -> dict[str, Any]:
         raise Failure(f"{which} has an element type that the runner does not carry: {info}")
     shape = list(info.sizes())
     return {"dtype": DTYPES[info.dtype()], "shape": shape, "nbytes": info.nbytes()}
+
+
+class Choice(NamedTuple):
+    """What runs as one: a method, and encoders on its outputs. Written METHOD[+ENCODER...]."""
+
+    method: str
+    encoders: list[str]
+
+
+def parse_choice(text: str) -> Choice:
+    words = text.split("+")
+    if not all(words):
+        raise Failure(f"a method with encoders takes names separated by '+', not {text!r}")
+    return Choice(words[0], words[1:])
 
 
 class Program:
@@ -127,7 +149,8 @@ class Program:
         self.load_ms = (time.perf_counter() - start) * 1e3
         count = self._program.num_methods()
         self.names = sorted(self._program.get_method_name(i) for i in range(count))
-        self._methods: dict[str, tuple[Any, list[Any]]] = {}
+        self._methods: dict[str, Any] = {}
+        self._inputs: dict[str, list[Any]] = {}
 
     def spec(self, name: str) -> dict[str, Any]:
         if name not in self.names:
@@ -146,13 +169,44 @@ class Program:
             ],
         }
 
+    def check_encoder(self, method: str, encoder: str) -> None:
+        """Raises Failure unless ``encoder`` takes exactly what ``method`` returns."""
+        if self.spec(encoder)["inputs"] != self.spec(method)["outputs"]:
+            raise Failure(f"method {encoder!r} does not take what {method!r} returns")
+
+    def load(self, name: str) -> None:
+        """Make the method ready; at once when it is."""
+        if name in self._methods:
+            return
+        self.spec(name)
+        try:
+            self._methods[name] = self._program.load_method(name)
+        except RuntimeError as error:
+            raise Failure(f"cannot load method {name!r}: {error}") from None
+
     def input_views(self, name: str) -> list[Any]:
         """Writable bytes of the method's inputs, which are kept between runs."""
-        return [tensor.reshape(-1).numpy().view("uint8") for tensor in self._load(name)[1]]
+        import torch
+
+        self.load(name)
+        if name not in self._inputs:
+            self._inputs[name] = [
+                torch.zeros(tensor["shape"], dtype=getattr(torch, tensor["dtype"]))
+                for tensor in self.spec(name)["inputs"]
+            ]
+        return [tensor.reshape(-1).numpy().view("uint8") for tensor in self._inputs[name]]
 
     def run(self, name: str) -> float:
         """Run with the inputs as they stand; the time of the execution alone in ms."""
-        method, inputs = self._load(name)
+        return self._execute(name, self._inputs[name])
+
+    def run_on(self, name: str, source: str) -> float:
+        """Run on what ``source`` returned last, handed over by reference."""
+        self.load(name)
+        return self._execute(name, self._methods[source].get_outputs(clone_outputs=False))
+
+    def _execute(self, name: str, inputs: list[Any]) -> float:
+        method = self._methods[name]
         try:
             method.set_inputs(inputs)
             start = time.perf_counter()
@@ -163,26 +217,12 @@ class Program:
 
     def outputs(self, name: str) -> list[Any]:
         """Row-major arrays that hold until the next run."""
-        tensors = self._load(name)[0].get_outputs(clone_outputs=False)
+        tensors = self._methods[name].get_outputs(clone_outputs=False)
         return [tensor.contiguous().numpy() for tensor in tensors]
 
     def unload(self, name: str) -> None:
         self._methods.pop(name, None)
-
-    def _load(self, name: str) -> tuple[Any, list[Any]]:
-        import torch
-
-        if name not in self._methods:
-            spec = self.spec(name)
-            try:
-                method = self._program.load_method(name)
-            except RuntimeError as error:
-                raise Failure(f"cannot load method {name!r}: {error}") from None
-            inputs = [
-                torch.zeros(t["shape"], dtype=getattr(torch, t["dtype"])) for t in spec["inputs"]
-            ]
-            self._methods[name] = (method, inputs)
-        return self._methods[name]
+        self._inputs.pop(name, None)
 
 
 def reset_peak_rss() -> bool:
@@ -204,7 +244,7 @@ def peak_rss_bytes() -> int:
 
 
 def run_phase(
-    run: Callable[[], dict[str, float]], event: dict[str, Any], min_runs: int, min_s: float,
+    run: Callable[[], dict[str, Any]], event: dict[str, Any], min_runs: int, min_s: float,
     max_s: float,
 ) -> int:  # fmt: skip
     """Go on while (runs < min_runs or time < min_s) and time <= max_s; the number of runs."""
@@ -227,18 +267,24 @@ def bench(arguments: argparse.Namespace) -> None:
     warm_up_torch()
     program = Program(arguments.program, arguments.threads)
     emit({"event": "loaded", "load_ms": program.load_ms})
-    for name in arguments.methods:  # all mistakes in names and counts before the first measurement
+    for (
+        name,
+        encoders,
+    ) in arguments.methods:  # all mistakes in names and counts before any measurement
         count = len(program.spec(name)["inputs"])
         if count != len(arguments.input):
             what = f"method {name!r} takes {count} inputs, {len(arguments.input)} were given"
             raise Failure(what)
-    for name in arguments.methods:
-        bench_method(program, name, arguments, phone)
+        for encoder in encoders:
+            program.check_encoder(name, encoder)
+    for choice in arguments.methods:
+        bench_method(program, choice, arguments, phone)
 
 
 def bench_method(
-    program: Program, name: str, arguments: argparse.Namespace, phone: VirtualPhone
+    program: Program, choice: Choice, arguments: argparse.Namespace, phone: VirtualPhone
 ) -> None:
+    name = choice.method
     peak_is_of_method = reset_peak_rss()
     start = time.perf_counter()
     views = program.input_views(name)
@@ -252,12 +298,19 @@ def bench_method(
             raise Failure(f"{path} has {len(data)} bytes, the input takes {view.nbytes}")
         view[:] = memoryview(data)
 
-    def run() -> dict[str, float]:
-        return phone.account(program.run(name))
+    def run() -> dict[str, Any]:
+        timing = phone.account(program.run(name))
+        if choice.encoders:
+            timing["encode_ms"] = {
+                encoder: phone.stretch(program.run_on(encoder, name)) for encoder in choice.encoders
+            }
+        return timing
 
-    first_ms = run()["latency_ms"]
+    first_ms = phone.account(program.run(name))["latency_ms"]
     emit({"event": "method", "method": name, "method_load_ms": method_load_ms,
           "first_ms": first_ms})  # fmt: skip
+    for encoder in choice.encoders:
+        program.load(encoder)
     sample = {"event": "sample", "method": name}
     run_phase(run, sample | {"phase": "warmup"},
               arguments.warmup_runs, arguments.warmup_s, arguments.max_s)  # fmt: skip
@@ -270,7 +323,8 @@ def bench_method(
           "peak_rss_is_of_method": peak_is_of_method})  # fmt: skip
     if arguments.wait:
         wait_for_line()
-    program.unload(name)
+    for loaded in (name, *choice.encoders):
+        program.unload(loaded)
 
 
 def wait_for_line() -> None:
@@ -314,13 +368,14 @@ def session(arguments: argparse.Namespace) -> None:
     emit(started("ready") | {"load_ms": program.load_ms, "slowdown": phone.slowdown})
     stream = sys.stdin.buffer
     while (line := stream.readline(MAX_LINE_BYTES + 2)) not in (b"", b"quit\n"):
-        request_id, name, sizes = parse_request(line)
+        request_id, text, sizes = parse_request(line)
         if max(sizes, default=0) > MAX_INPUT_BYTES:
             message = f"an input of {max(sizes)} bytes is over the limit of 1 GiB"
             emit({"id": request_id, "error": message})
             raise StreamLost(message)
         try:
-            views = request_views(program, name, sizes)
+            name, encoders = parse_choice(text)
+            views = request_views(program, name, encoders, sizes)
         except Failure as failure:
             pending = sum(sizes)
             while pending:  # whatever a request announces is consumed, so that the next is found
@@ -333,7 +388,10 @@ def session(arguments: argparse.Namespace) -> None:
             read_exactly(stream, view)
         try:
             timing = phone.account(program.run(name))
-            arrays = program.outputs(name)
+            last = name
+            for last in encoders:
+                timing["encode_ms"] = phone.stretch(program.run_on(last, name))
+            arrays = program.outputs(last)
         except Failure as failure:
             emit({"id": request_id, "error": str(failure)})
             continue
@@ -344,9 +402,13 @@ def session(arguments: argparse.Namespace) -> None:
         emit({"id": request_id, **timing, "outputs": specs}, payload)
 
 
-def request_views(program: Program, name: str, sizes: list[int]) -> list[Any]:
-    """Where the request's inputs go, once their sizes are known to be right."""
+def request_views(program: Program, name: str, encoders: list[str], sizes: list[int]) -> list[Any]:
+    """Where the request's inputs go, once it is known to fit the program."""
     expected = [tensor["nbytes"] for tensor in program.spec(name)["inputs"]]
+    if len(encoders) > 1:
+        raise Failure(f"a request takes one encoder, not {len(encoders)}")
+    for encoder in encoders:
+        program.check_encoder(name, encoder)
     if len(sizes) != len(expected):
         raise Failure(f"method {name!r} takes {len(expected)} inputs, not {len(sizes)}")
     for i, (size, wanted) in enumerate(zip(sizes, expected, strict=True)):
@@ -364,10 +426,11 @@ def started(event: str) -> dict[str, Any]:
     return {"event": event, "runner": "python", "version": VERSION}
 
 
-def names(text: str) -> list[str]:
-    if not all(text.split(",")):
-        raise ValueError(text)
-    return text.split(",")
+def choices(text: str) -> list[Choice]:
+    try:
+        return [parse_choice(choice) for choice in text.split(",")]
+    except Failure as failure:
+        raise argparse.ArgumentTypeError(str(failure)) from None
 
 
 def count(text: str) -> int:
@@ -400,7 +463,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         if name != "info":
             chosen[name].add_argument("--threads", type=threads, default=1)
     option = chosen["bench"].add_argument
-    option("--methods", type=names, required=True)
+    option("--methods", type=choices, required=True)
     option("--input", action="append", default=[])
     option("--warmup-runs", type=count, default=2)
     option("--warmup-s", type=seconds, default=0.0)

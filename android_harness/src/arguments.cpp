@@ -1,6 +1,5 @@
 #include "arguments.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -13,7 +12,7 @@ namespace mobilesplit {
 const char* const kUsage =
     "usage: mobilesplit-runner --version\n"
     "       mobilesplit-runner info --program P\n"
-    "       mobilesplit-runner bench --program P --methods A,B --input FILE [--input FILE2 ...]\n"
+    "       mobilesplit-runner bench --program P --methods A[+ENCODER...],B --input FILE [--input F2]\n"
     "           [--threads 1] [--warmup-runs 2] [--warmup-s 0] [--min-runs 5] [--min-s 0.5]\n"
     "           [--max-s 20] [--wait]\n"
     "       mobilesplit-runner session --program P [--threads 1]\n"
@@ -38,20 +37,6 @@ long parse_count(const std::string& option, const std::string& text, long least,
                        std::to_string(most) + ", not '" + text + "'");
   }
   return value;
-}
-
-std::vector<std::string> split_names(const std::string& option, const std::string& text) {
-  std::vector<std::string> names;
-  size_t start = 0;
-  while (start <= text.size()) {
-    const size_t comma = std::min(text.find(',', start), text.size());
-    names.push_back(text.substr(start, comma - start));
-    if (names.back().empty()) {
-      throw UsageFailure(option + " takes names separated by commas, not '" + text + "'");
-    }
-    start = comma + 1;
-  }
-  return names;
 }
 
 }  // namespace
@@ -86,7 +71,9 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
   }
   if (arguments.command == Command::kBench) {
     options["--methods"] = [&](auto& option, auto& text) {
-      arguments.methods = split_names(option, text);
+      for (const std::string& name : split_names(option, text, ',')) {
+        arguments.methods.push_back(parse_choice(name));
+      }
     };
     options["--input"] = [&](auto&, auto& text) { arguments.inputs.push_back(text); };
     options["--warmup-runs"] = [&](auto& option, auto& text) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "choice.h"
+
 namespace mobilesplit {
 
 // A phase goes on while (runs < min_runs or time < min_s) and time <= max_s.
@@ -18,7 +20,7 @@ struct Arguments {
 
   Command command = Command::kHelp;
   std::string program;
-  std::vector<std::string> methods;
+  std::vector<Choice> methods;
   std::vector<std::string> inputs;
   unsigned threads = 1;
   StoppingRule warmup{2, 0.0, 20.0};

@@ -20,16 +20,30 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void check_inputs(const MethodSpec& spec, const Arguments& arguments) {
+void check(Program& program, const Choice& choice, const Arguments& arguments) {
+  const MethodSpec& spec = program.spec(choice.method);
   if (spec.inputs.size() != arguments.inputs.size()) {
     throw Failure("method '" + spec.name + "' takes " + std::to_string(spec.inputs.size()) +
                   " inputs, " + std::to_string(arguments.inputs.size()) + " were given");
   }
+  for (const std::string& encoder : choice.encoders) {
+    check_encoder(spec, program.spec(encoder));
+  }
+}
+
+// Every encoder on what the method has just returned: {"encoder":ms,..}.
+JsonObject encode(const LoadedMethod& method, const std::vector<LoadedMethod*>& encoders,
+                  const VirtualPhone& phone) {
+  JsonObject encode_ms;
+  for (LoadedMethod* encoder : encoders) {
+    encode_ms.number(encoder->spec().name, phone.stretch(encoder->run_on(method)));
+  }
+  return encode_ms;
 }
 
 // Runs one phase to the end of its rule; returns the number of inferences.
-long run_phase(LoadedMethod& method, const char* phase, const StoppingRule& rule,
-               const VirtualPhone& phone) {
+long run_phase(LoadedMethod& method, const std::vector<LoadedMethod*>& encoders,
+               const char* phase, const StoppingRule& rule, const VirtualPhone& phone) {
   const auto start = Clock::now();
   long runs = 0;
   double elapsed_s = 0;
@@ -43,6 +57,9 @@ long run_phase(LoadedMethod& method, const char* phase, const StoppingRule& rule
         .number("latency_ms", phone.account(host_ms));
     if (phone.slowdown() != 1.0) {
       sample.number("host_latency_ms", host_ms);
+    }
+    if (!encoders.empty()) {
+      sample.raw("encode_ms", encode(method, encoders, phone).object());
     }
     emit(sample);
     ++runs;
@@ -58,8 +75,9 @@ void wait_for_line(InputStream& input) {
   }
 }
 
-void bench_method(Program& program, const std::string& name, const Arguments& arguments,
+void bench_method(Program& program, const Choice& choice, const Arguments& arguments,
                   const VirtualPhone& phone, InputStream& input) {
+  const std::string& name = choice.method;
   const bool peak_is_of_method = reset_peak_rss();
   const auto start = Clock::now();
   LoadedMethod& method = program.method(name);
@@ -73,12 +91,16 @@ void bench_method(Program& program, const std::string& name, const Arguments& ar
            .text("method", name)
            .number("method_load_ms", method_load_ms)
            .number("first_ms", first_ms));
-  run_phase(method, "warmup", arguments.warmup, phone);
+  std::vector<LoadedMethod*> encoders;
+  for (const std::string& encoder : choice.encoders) {
+    encoders.push_back(&program.method(encoder));
+  }
+  run_phase(method, encoders, "warmup", arguments.warmup, phone);
   if (arguments.wait) {
     emit(JsonObject().text("event", "waiting").text("method", name));
     wait_for_line(input);
   }
-  const long runs = run_phase(method, "measure", arguments.measure, phone);
+  const long runs = run_phase(method, encoders, "measure", arguments.measure, phone);
   emit(JsonObject()
            .text("event", "done")
            .text("method", name)
@@ -89,6 +111,9 @@ void bench_method(Program& program, const std::string& name, const Arguments& ar
     wait_for_line(input);
   }
   program.unload(name);
+  for (const std::string& encoder : choice.encoders) {
+    program.unload(encoder);
+  }
   release_freed_memory();
 }
 
@@ -96,12 +121,12 @@ void bench_method(Program& program, const std::string& name, const Arguments& ar
 
 void bench(Program& program, const Arguments& arguments, const VirtualPhone& phone) {
   // All mistakes in names and counts before the first measurement.
-  for (const std::string& name : arguments.methods) {
-    check_inputs(program.spec(name), arguments);
+  for (const Choice& choice : arguments.methods) {
+    check(program, choice, arguments);
   }
   InputStream input(STDIN_FILENO);
-  for (const std::string& name : arguments.methods) {
-    bench_method(program, name, arguments, phone, input);
+  for (const Choice& choice : arguments.methods) {
+    bench_method(program, choice, arguments, phone, input);
   }
 }
 

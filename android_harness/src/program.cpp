@@ -131,8 +131,10 @@ std::string TensorSpec::json() const {
 }
 
 LoadedMethod::LoadedMethod(executorch::runtime::Method& method, const MethodSpec& spec)
-    : method_(method), spec_(spec) {
-  for (const TensorSpec& input : spec.inputs) {
+    : method_(method), spec_(spec) {}
+
+void LoadedMethod::make_buffers() {
+  for (const TensorSpec& input : spec_.inputs) {
     buffers_.push_back(std::make_unique<char[]>(input.nbytes));
     tensors_.push_back(executorch::extension::make_tensor_ptr(input.shape, buffers_.back().get(),
                                                               input.type));
@@ -140,9 +142,26 @@ LoadedMethod::LoadedMethod(executorch::runtime::Method& method, const MethodSpec
   }
 }
 
-double LoadedMethod::run() {
+void* LoadedMethod::input_data(size_t i) {
+  if (buffers_.empty()) {
+    make_buffers();
+  }
+  return buffers_[i].get();
+}
+
+double LoadedMethod::run() { return execute(inputs_); }
+
+double LoadedMethod::run_on(const LoadedMethod& source) {
+  std::vector<executorch::runtime::EValue> inputs;
+  for (size_t i = 0; i < source.spec_.outputs.size(); ++i) {
+    inputs.push_back(source.method_.get_output(i));
+  }
+  return execute(inputs);
+}
+
+double LoadedMethod::execute(const std::vector<executorch::runtime::EValue>& inputs) {
   // Before every run: the memory plan may use an input's memory again once it has been read.
-  Error error = method_.set_inputs({inputs_.data(), inputs_.size()});
+  Error error = method_.set_inputs({inputs.data(), inputs.size()});
   if (error != Error::Ok) {
     throw Failure(explain("cannot set the inputs of method '" + spec_.name + "'", error));
   }
@@ -247,6 +266,17 @@ LoadedMethod& Program::method(const std::string& name) {
 void Program::unload(const std::string& name) {
   loaded_.erase(name);
   module_.unload_method(name);
+}
+
+void check_encoder(const MethodSpec& method, const MethodSpec& encoder) {
+  const auto look_alike = [](const TensorSpec& given, const TensorSpec& taken) {
+    return given.type == taken.type && given.shape == taken.shape;
+  };
+  if (!std::equal(method.outputs.begin(), method.outputs.end(), encoder.inputs.begin(),
+                  encoder.inputs.end(), look_alike)) {
+    throw Failure("method '" + encoder.name + "' does not take what '" + method.name +
+                  "' returns");
+  }
 }
 
 void capture_runtime_log() {

@@ -36,11 +36,14 @@ class LoadedMethod {
   LoadedMethod(executorch::runtime::Method& method, const MethodSpec& spec);
 
   // Where the raw elements of input `i` go; spec().inputs[i].nbytes bytes, kept between runs.
-  void* input_data(size_t i) { return buffers_[i].get(); }
+  void* input_data(size_t i);
   const MethodSpec& spec() const { return spec_; }
 
   // Runs with the inputs as they stand; returns the time of the execution alone in ms.
   double run();
+  // Runs on what `source` returned last, which is handed over by reference. check_encoder() has
+  // passed the two.
+  double run_on(const LoadedMethod& source);
 
   struct Output {
     TensorSpec spec;
@@ -49,8 +52,12 @@ class LoadedMethod {
   std::vector<Output> outputs() const;
 
  private:
+  void make_buffers();
+  double execute(const std::vector<executorch::runtime::EValue>& inputs);
+
   executorch::runtime::Method& method_;
   const MethodSpec& spec_;
+  // Made on first use: an encoder runs on other methods' outputs and needs none.
   std::vector<std::unique_ptr<char[]>> buffers_;
   std::vector<executorch::extension::TensorPtr> tensors_;
   std::vector<executorch::runtime::EValue> inputs_;
@@ -92,6 +99,9 @@ class Program {
   std::map<std::string, MethodSpec> specs_;
   std::map<std::string, LoadedMethod> loaded_;
 };
+
+// Throws Failure unless `encoder` takes exactly what `method` returns.
+void check_encoder(const MethodSpec& method, const MethodSpec& encoder);
 
 // Sends the runtime's log nowhere but into the text of the next Failure. Call it first.
 void capture_runtime_log();

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "choice.h"
 #include "failure.h"
 
 namespace mobilesplit {
@@ -64,6 +65,20 @@ void check_sizes(const MethodSpec& spec, const std::vector<uint64_t>& nbytes) {
   }
 }
 
+// What to run, once the request is known to fit the program.
+Choice check(Program& program, const Request& request) {
+  Choice choice = parse_choice(request.method);
+  const MethodSpec& spec = program.spec(choice.method);
+  if (choice.encoders.size() > 1) {
+    throw Failure("a request takes one encoder, not " + std::to_string(choice.encoders.size()));
+  }
+  for (const std::string& encoder : choice.encoders) {
+    check_encoder(spec, program.spec(encoder));
+  }
+  check_sizes(spec, request.nbytes);
+  return choice;
+}
+
 void answer_error(int64_t id, const std::string& message) {
   emit(JsonObject().integer("id", id).text("error", message));
 }
@@ -73,8 +88,8 @@ void answer(Program& program, const Request& request, InputStream& input,
   uint64_t pending_nbytes =
       std::accumulate(request.nbytes.begin(), request.nbytes.end(), uint64_t{0});
   try {
-    check_sizes(program.spec(request.method), request.nbytes);
-    LoadedMethod& method = program.method(request.method);
+    const Choice choice = check(program, request);
+    LoadedMethod& method = program.method(choice.method);
     for (size_t i = 0; i < request.nbytes.size(); ++i) {
       input.read_exactly(method.input_data(i), request.nbytes[i]);
       pending_nbytes -= request.nbytes[i];
@@ -85,7 +100,12 @@ void answer(Program& program, const Request& request, InputStream& input,
     if (phone.slowdown() != 1.0) {
       head.number("host_latency_ms", host_ms);
     }
-    const auto outputs = method.outputs();
+    LoadedMethod* last = &method;
+    for (const std::string& name : choice.encoders) {
+      last = &program.method(name);
+      head.number("encode_ms", phone.stretch(last->run_on(method)));
+    }
+    const auto outputs = last->outputs();
     std::vector<std::string> specs;
     for (const auto& output : outputs) {
       specs.push_back(output.spec.json());

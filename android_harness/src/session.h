@@ -1,8 +1,10 @@
 // Answers requests on standard input until it ends.
 //
-//   request:  run <id> <method> <nbytes0> [<nbytes1> ...]\n, then the raw bytes of the inputs
+//   request:  run <id> <method>[+<encoder>] <nbytes0> [<nbytes1> ...]\n, then the raw bytes of
+//             the inputs
 //   answer:   {"id":..,"latency_ms":..,"outputs":[{"dtype","shape","nbytes"},..]}\n, then the raw
 //             bytes of the outputs; or {"id":..,"error":".."}\n
+//             with an encoder, also "encode_ms", and the outputs are the encoder's
 //
 // One rule: whatever a request announces is consumed, so that the next one is found.
 #pragma once

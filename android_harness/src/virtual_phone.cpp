@@ -42,6 +42,10 @@ double VirtualPhone::account(double host_ms) const {
   if (counter_fd_ >= 0 && write(counter_fd_, ".", 1) != 1) {
     throw Failure(std::string("cannot write the run counter: ") + std::strerror(errno));
   }
+  return stretch(host_ms);
+}
+
+double VirtualPhone::stretch(double host_ms) const {
   if (slowdown_ > 1.0) {
     std::this_thread::sleep_for(
         std::chrono::duration<double, std::milli>(host_ms * (slowdown_ - 1.0)));

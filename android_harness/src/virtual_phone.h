@@ -19,6 +19,8 @@ class VirtualPhone {
 
   // Counts an inference that took `host_ms`, sleeps what is missing, returns the latency in ms.
   double account(double host_ms) const;
+  // The same for work that is no inference of its own (an encoder's): it is not counted.
+  double stretch(double host_ms) const;
 
  private:
   double slowdown_ = 1.0;

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.device.runner_build import Runner, build_host_runner
+from mobilesplit.export.encoders import encoder_program
 
 
 class Whole(nn.Module):
@@ -44,6 +46,16 @@ class Sum(nn.Module):
         return x + y
 
 
+BOUNDARIES = {
+    "whole": (TensorSpec(name="y", dtype="float32", shape=(1, 5)),),
+    "pair": (
+        TensorSpec(name="features", dtype="float32", shape=(1, 8, 8, 8)),
+        TensorSpec(name="peaks", dtype="int32", shape=(1, 8)),
+    ),
+}
+"""What the two heads return. Their encoders are the methods ``<codec>_<head>``."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TinyProgram:
     """The .pte, an input, and what torch makes of it."""
@@ -68,9 +80,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> TinyProgram:
         "pair": torch.export.export(pair, (x,)),
         "sum": torch.export.export(Sum(), (torch.zeros(2, 3), torch.zeros(3))),
     }
-    lowered = to_edge_transform_and_lower(
-        methods, partitioner={name: [XnnpackPartitioner()] for name in methods}
-    )
+    partitioner = {name: [XnnpackPartitioner()] for name in methods}
+    for head, boundary in BOUNDARIES.items():
+        for codec in ("fp16", "int8"):
+            methods[f"{codec}_{head}"] = encoder_program(codec, boundary)
+            partitioner[f"{codec}_{head}"] = []
+    lowered = to_edge_transform_and_lower(methods, partitioner=partitioner)
     folder = tmp_path_factory.mktemp("program")
     (folder / "tiny.pte").write_bytes(lowered.to_executorch().buffer)
     (folder / "x.bin").write_bytes(x.numpy().tobytes())

@@ -12,11 +12,14 @@ import pytest
 
 import mobilesplit
 from mobilesplit.device.runner_build import Runner, build_host_runner
+from mobilesplit.wire.codecs import decode, from_device
+from tests.android_harness.conftest import BOUNDARIES
 
 if TYPE_CHECKING:
-    from conftest import TinyProgram
+    from tests.android_harness.conftest import TinyProgram
 
 LIMIT_S = 60
+METHODS = ["fp16_pair", "fp16_whole", "int8_pair", "int8_whole", "pair", "sum", "whole"]
 
 
 def run(
@@ -67,6 +70,13 @@ def conversation(
             request(6, "sum", np.ones((2, 3), np.float32), np.arange(3, dtype=np.float32)),
             request(7, "whole", -x),
             request(8, "whole", x),
+            request(9, "whole+fp16_whole", x),
+            request(10, "pair+int8_pair", x),
+            request(11, "whole+int8_pair", x),
+            request(12, "whole+nothing", x),
+            request(13, "pair+fp16_pair+int8_pair", x),
+            request(14, "pair++", x),
+            request(15, "pair", x),
             b"quit\n",
             b"not read any more",
         ]
@@ -93,7 +103,7 @@ def test_version_names_runner_and_executorch(runner: Runner) -> None:
 def test_info_lists_methods_with_their_tensors(runner: Runner, program: TinyProgram) -> None:
     (event,) = events(run(runner, "info", "--program", program.path))
     methods = {method["name"]: method for method in event["methods"]}
-    assert list(methods) == ["pair", "sum", "whole"]
+    assert list(methods) == METHODS
     assert methods["whole"]["inputs"] == [
         {"dtype": "float32", "shape": [1, 3, 8, 8], "nbytes": 768}
     ]
@@ -130,11 +140,28 @@ def test_wrong_requests_are_answered_and_the_session_goes_on(
     errors = {key: head["error"] for key, (head, _) in conversation.items() if "error" in head}
     assert errors == {
         3: "input 0 of method 'whole' takes 768 bytes, not 512",
-        4: "no method is called 'nothing'; known: pair, sum, whole",
+        4: f"no method is called 'nothing'; known: {', '.join(METHODS)}",
         5: "method 'whole' takes 1 inputs, not 2",
+        11: "method 'int8_pair' does not take what 'whole' returns",
+        12: f"no method is called 'nothing'; known: {', '.join(METHODS)}",
+        13: "a request takes one encoder, not 2",
+        14: "a method with encoders takes names separated by '+', not 'pair++'",
     }
     assert not np.allclose(conversation[7][1][0], conversation[8][1][0])
     np.testing.assert_array_equal(conversation[8][1][0], conversation[1][1][0])
+
+
+def test_with_an_encoder_the_codecs_blobs_come_instead_of_the_boundary(
+    conversation: dict[int, Any],
+) -> None:
+    for key, plain, codec, method in ((9, 1, "fp16", "whole"), (10, 15, "int8", "pair")):
+        head, outputs = conversation[key]
+        assert head["latency_ms"] > 0 and head["encode_ms"] > 0
+        boundary = BOUNDARIES[method]
+        decoded = decode(codec, from_device(codec, outputs, boundary), boundary)
+        for array, tensor in zip(conversation[plain][1], decoded, strict=True):
+            np.testing.assert_allclose(tensor, array, atol=np.ptp(array) / 255)
+    assert "encode_ms" not in conversation[1][0]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +220,7 @@ def test_bench_stops_by_count_scales_by_the_slowdown_and_counts_every_inference(
 ) -> None:
     counter = tmp_path / "counter"
     done = run(
-        runner, "bench", "--program", program.path, "--methods", "pair,whole",
+        runner, "bench", "--program", program.path, "--methods", "pair+int8_pair+fp16_pair,whole",
         "--input", program.x_path, "--warmup-runs", 2, "--min-runs", 4, "--min-s", 0,
         env={"MOBILESPLIT_SLOWDOWN": "3", "MOBILESPLIT_RUN_COUNTER": str(counter)},
     )  # fmt: skip
@@ -209,11 +236,14 @@ def test_bench_stops_by_count_scales_by_the_slowdown_and_counts_every_inference(
             ("warmup", 0), ("warmup", 1),
             ("measure", 0), ("measure", 1), ("measure", 2), ("measure", 3),
         ]  # fmt: skip
+        encoders = {"int8_pair", "fp16_pair"} if method == "pair" else set()
         for sample in samples:
+            encode_ms = sample.get("encode_ms", {})
+            assert set(encode_ms) == encoders and all(ms > 0 for ms in encode_ms.values())
             assert sample["latency_ms"] == pytest.approx(3 * sample["host_latency_ms"])
         assert own[-1]["runs"] == 4
         assert own[-1]["peak_rss_bytes"] > 1_000_000
-    # Each method: the first inference, two warm-ups, four measured.
+    # Each method: the first inference, two warm-ups, four measured; encoders are no inferences.
     assert counter.stat().st_size == 2 * (1 + 2 + 4)
 
 
@@ -259,7 +289,9 @@ def test_bench_goes_on_until_the_least_time_and_not_past_the_most(
 @pytest.mark.parametrize(
     ("methods", "inputs", "message"),
     [
-        ("whole,nothing", ["x"], "no method is called 'nothing'; known: pair, sum, whole"),
+        ("whole,nothing", ["x"], "no method is called 'nothing'; known: fp16_pair, "),
+        ("whole,pair+nothing", ["x"], "no method is called 'nothing'; known: fp16_pair, "),
+        ("pair+int8_whole", ["x"], "method 'int8_whole' does not take what 'pair' returns"),
         ("sum", ["x"], "method 'sum' takes 2 inputs, 1 were given"),
         ("whole", ["nowhere"], "cannot open"),
         ("sum", ["x", "x"], "has 768 bytes, the input takes 24"),
@@ -305,6 +337,7 @@ def test_a_program_that_does_not_load_is_a_clear_error(
         ["fly"],
         ["info"],
         ["bench", "--program", "p", "--methods", "a,,b"],
+        ["bench", "--program", "p", "--methods", "a+,b"],
         ["bench", "--program", "p", "--methods", "a", "--min-s", "-1"],
         ["session", "--program", "p", "--threads", "0"],
         ["session", "--program", "p", "--input", "x"],
