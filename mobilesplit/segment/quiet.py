@@ -6,13 +6,14 @@ that is not known to be harmless.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 
 _HARMLESS = (b"[cpuinfo_utils.cpp",)
 """ExecuTorch's thread pool looks for Arm's files on every machine, and says what it misses."""
@@ -23,16 +24,26 @@ def quiet(*, errors: bool = False) -> Iterator[None]:
     """No Python warnings and no log below ERROR inside.
 
     Args:
-        errors: no ERROR logs either: the caller reports what it catches in its own words.
+        errors: no ERROR logs either, and if the block raises nothing of what was printed to
+            ``sys.stderr``: the caller reports what it catches in its own words.
     """
     disabled = logging.root.manager.disable
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _held_back() if errors else nullcontext():
         warnings.simplefilter("ignore")
         logging.disable(max(disabled, logging.ERROR if errors else logging.WARNING))
         try:
             yield
         finally:
             logging.disable(disabled)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """What is printed to ``sys.stderr`` inside comes out behind the block, unless it raises."""
+    # torch.export prints the graph so far, in full, before it raises.
+    with redirect_stderr(io.StringIO()) as printed:
+        yield
+    sys.stderr.write(printed.getvalue())
 
 
 @contextmanager

@@ -14,14 +14,18 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from mobilesplit.core.errors import ModelError
 from mobilesplit.core.tensors import ITEMSIZE, DType, TensorSpec
 from mobilesplit.segment.quiet import quiet
+from mobilesplit.segment.refusal import refusal
 
 PROVENANCE_KEYS = ("from_node", "nn_module_stack", "stack_trace", "source_fn_stack", "torch_fn")
 """Metadata that lowering copies with every node and nobody reads: drop it before (it is slow)."""
+
+_MORE_FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+"""Attention on a CPU: torch has the formula and leaves this one operator out of its list."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Graph:
     inputs: tuple[fx.Node, ...]
     """Placeholders, in the order of the example inputs."""
     operators: tuple[fx.Node, ...]
-    """Operators (``call_function``) in topological order, without those on constants alone."""
+    """Operators (``call_function``) in topological order, without those on constants alone and
+    those that no output needs."""
     outputs: tuple[fx.Node, ...]
     """What the model returns, flat."""
     flops: Mapping[fx.Node, int]
@@ -56,18 +61,15 @@ def trace(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Graph:
     """Trace ``module`` in eval mode at the shapes of ``example_inputs`` (batch 1).
 
     Raises:
-        ModelError: torch.export does not take it (with torch's reason), it returns something
-            other than tensors, or it keeps state between calls.
+        ModelError: torch.export does not take it (with torch's reason, and where), it returns
+            something other than tensors, or it keeps state between calls.
     """
     module.eval()
     try:
-        with quiet(), torch.no_grad():
+        with quiet(errors=True), torch.no_grad():
             program = functional_program(module, example_inputs)
     except Exception as error:
-        raise ModelError(
-            f"torch.export does not take this model: {_reason(error)}.",
-            next_step="Make forward() a function of tensors without data-dependent control flow.",
-        ) from error
+        raise refusal(error, module, example_inputs) from error
     if program.graph_signature.buffers_to_mutate:
         names = ", ".join(sorted(program.graph_signature.buffers_to_mutate.values()))
         raise ModelError(
@@ -100,6 +102,11 @@ def graph_of(module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> Grap
     placeholders = tuple(module.graph.find_nodes(op="placeholder"))
     leaves = pytree.tree_leaves(module.graph.output_node().args[0])
     outputs = tuple(leaf for leaf in leaves if leaf is not None)
+    if any(_is_unsized(leaf) for leaf in outputs):
+        raise ModelError(
+            "The model returns a tensor whose size depends on the values of its input.",
+            next_step="Return one of a fixed size, and a mask or a count beside it.",
+        )
     if not outputs or not all(spec_of(leaf) for leaf in outputs):
         raise ModelError(
             "The model returns something other than tensors.",
@@ -112,7 +119,15 @@ def graph_of(module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> Grap
     for node in module.graph.nodes:
         if node.op == "call_function" and varying.intersection(node.all_input_nodes):
             varying.add(node)
-    operators = tuple(n for n in module.graph.nodes if n.op == "call_function" and n in varying)
+    needed = set(outputs)  # an assertion, or a head that is not returned, is no work
+    for node in reversed(module.graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    operators = tuple(
+        node
+        for node in module.graph.nodes
+        if node.op == "call_function" and node in varying and node in needed
+    )
     counter = _FlopsByNode(module)
     counter.count(example_inputs)
     return Graph(module, placeholders, operators, outputs, counter.flops, example_inputs)
@@ -151,8 +166,9 @@ class _FlopsByNode(fx.Interpreter):
 
     def count(self, example_inputs: tuple[Tensor, ...]) -> None:
         mode = torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True)
+        counter = FlopCounterMode(display=False, custom_mapping=_MORE_FORMULAS)
         # One counter for all: entering a mode is what costs, and totals only grow.
-        with torch.no_grad(), mode, FlopCounterMode(display=False) as self._counter:
+        with torch.no_grad(), mode, counter as self._counter:
             self.run(*(mode.from_tensor(tensor) for tensor in example_inputs))
 
     def run_node(self, n: fx.Node) -> Any:
@@ -162,16 +178,12 @@ class _FlopsByNode(fx.Interpreter):
         return value
 
 
+def _is_unsized(leaf: object) -> bool:
+    value = leaf.meta.get("val") if isinstance(leaf, fx.Node) else None
+    return isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape)
+
+
 def _writes(node: fx.Node) -> bool:
     """Whether the operator writes to an argument (``relu_``, ``add_``)."""
     schema = getattr(node.target, "_schema", None)
     return bool(schema is not None and schema.is_mutable)
-
-
-def _reason(error: Exception) -> str:
-    """The first line of torch's message that says something, without its trailing period."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    said = next(
-        (line for line in lines if line and not line.startswith(("File ", "Traceback"))), ""
-    )
-    return (said or type(error).__name__)[:300].rstrip(".")

@@ -89,7 +89,8 @@ def _losses(order_SC: Ints, gaps_SC: Floats, shares_C: Floats) -> Floats:
     second_SC[:, 1:] = np.maximum.accumulate(challengers_SC, axis=1)
     without_SC = np.where(second_SC < 0, _MISSED, shares_C[second_SC])
     loss_SC = (without_SC - shares_C[deepest_SC]) * gaps_SC
-    return np.bincount(deepest_SC.ravel(), loss_SC.ravel(), minlength=len(shares_C))
+    losses = np.bincount(deepest_SC.ravel(), loss_SC.ravel(), minlength=len(shares_C))
+    return losses.astype(np.float64)
 
 
 def _without(order_SC: Ints, gaps_SC: Floats, dropped: Ints) -> tuple[Ints, Floats]:
