@@ -26,7 +26,8 @@ def plan(
         typer.Option(help="What to minimise among the cuts that keep it."),
     ] = "min_cloud",
     allow_lossy: Annotated[
-        bool, typer.Option("--allow-lossy", help="Allow codecs that change the tensors (fp16).")
+        bool,
+        typer.Option("--allow-lossy", help="Allow codecs that change the tensors (fp16, int8)."),
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the plan.")] = None,
     as_json: options.Json = False,

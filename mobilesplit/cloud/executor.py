@@ -163,11 +163,11 @@ def _made_up(spec: TensorSpec, generator: np.random.Generator) -> Array:
 def _source(
     codec: str,
     boundary: Sequence[TensorSpec],
-    preprocess: ImageInput | None,
+    preprocess: codecs.Preprocess,
     generator: np.random.Generator,
 ) -> tuple[Array, ...]:
     if codec == "uint8":
-        assert preprocess is not None
+        assert isinstance(preprocess, ImageInput)
         shape = (preprocess.height, preprocess.width, 3)
         return (generator.integers(0, 256, shape, np.uint8),)
     if codec == "original":

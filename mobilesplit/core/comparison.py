@@ -34,6 +34,8 @@ class MeasuredRun(Document):
     """Photo to input tensor on the device; 0 when the cloud did it."""
     head_ms: Ms
     """The head, by the runner's clock."""
+    encode_ms: Ms = 0.0
+    """Boundary to payload on the device: by the runner's clock where the program encodes."""
     network_ms: Ms
     """Sending, the way there and back, receiving: what the server did not spend."""
     tail_ms: Ms

@@ -24,7 +24,7 @@ class Job(Document):
     objective: Objective = "min_cloud"
     """What to minimise among the cuts that keep it."""
     allow_lossy: bool = False
-    """Whether codecs that change the tensors (``fp16``) may be chosen."""
+    """Whether codecs that change the tensors (``fp16``, ``int8``) may be chosen."""
 
 
 class Term(Document):

@@ -16,18 +16,22 @@ class HeadRun:
     """One head inference on a device."""
 
     outputs: tuple[Array, ...]
-    """The boundary, in the manifest's order."""
+    """The boundary in the manifest's order, or what its encoder made of it."""
     head_ms: float
     """What the runner's own clock said of the inference."""
     round_trip_ms: float
-    """From handing over the inputs to holding the outputs: inference plus adb."""
+    """From handing over the inputs to holding the outputs: inference, encoding and adb."""
+    encode_ms: float = 0.0
+    """What the runner's own clock said of the encoder; 0 without one."""
 
 
 class HeadRunner(Protocol):
     """Runs heads on a device: `device` implements it, `client` uses it."""
 
-    def run_head(self, method: str, inputs: tuple[Array, ...]) -> HeadRun:
-        """Run ``method`` of the loaded program.
+    def run_head(
+        self, method: str, inputs: tuple[Array, ...], encoder: str | None = None
+    ) -> HeadRun:
+        """Run ``method`` of the loaded program, and ``encoder`` on what it returns.
 
         Raises:
             RunnerError: the runner refused or died.

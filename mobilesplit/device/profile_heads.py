@@ -40,7 +40,15 @@ class HeadMeasurement:
     peak_bytes: int | None = None
     """Peak resident memory of the runner."""
     energy_mj: float | None = None
-    """Per inference above idle; None where the device shows no rails."""
+    """Per inference above idle, without its encoders; None where the device shows no rails."""
+    encode_ms: dict[str, list[float]] = field(default_factory=dict)
+    """By codec: raw samples of its encoder on the head's outputs, after warm-up."""
+
+    @property
+    def share(self) -> float:
+        """The head's part of the time that it and its encoders ran, 0 to 1."""
+        head_ms = sum(self.latency_ms)
+        return head_ms / (head_ms + sum(map(sum, self.encode_ms.values())))
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,9 @@ def measure_heads(
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> HeadsMeasured:
-    """Benchmark every head in random order (``seed``) and in one runner process.
+    """Benchmark every head, and its encoders with it, in random order and one runner process.
 
+    ``seed`` sets the order.
     ``progress`` gets the cut id, heads done and heads in all.
 
     Raises:
@@ -82,8 +91,8 @@ def measure_heads(
     heads: dict[str, HeadMeasurement] = {}
     started: dict[str, Any] = {}
     before: RailReading | None = None
-    methods = [entry.method for entry in cuts if entry.method is not None]
-    with Bench(device, pushed, methods=methods, inputs=remote_inputs, settings=settings) as bench:
+    choices = [_choice(entry) for entry in cuts]
+    with Bench(device, pushed, methods=choices, inputs=remote_inputs, settings=settings) as bench:
         for event in bench.events():
             kind = event.get("event")
             if kind == "started":
@@ -95,7 +104,8 @@ def measure_heads(
                     first_ms=event["first_ms"], load_ms=event["method_load_ms"]
                 )
             elif kind == "sample":
-                _take_sample(heads[by_method[event["method"]].cut.id], event)
+                entry = by_method[event["method"]]
+                _take_sample(heads[entry.cut.id], entry, event)
             elif kind == "waiting":
                 before = read_rails(device) if idle_mw is not None else None
                 bench.go()
@@ -105,9 +115,19 @@ def measure_heads(
     return HeadsMeasured(heads, started, idle_mw)
 
 
-def _take_sample(head: HeadMeasurement, event: dict[str, Any]) -> None:
-    samples = head.latency_ms if event["phase"] == "measure" else head.warmup_ms
-    samples.append(event["latency_ms"])
+def _choice(entry: BundleCut) -> str:
+    """The head and its encoders, as the runner wants them named."""
+    assert entry.method is not None
+    return "+".join([entry.method, *(encoder.method for encoder in entry.encoders.values())])
+
+
+def _take_sample(head: HeadMeasurement, entry: BundleCut, event: dict[str, Any]) -> None:
+    if event["phase"] != "measure":
+        head.warmup_ms.append(event["latency_ms"])
+        return
+    head.latency_ms.append(event["latency_ms"])
+    for codec, encoder in entry.encoders.items():
+        head.encode_ms.setdefault(codec, []).append(event["encode_ms"][encoder.method])
 
 
 def _finish(
@@ -122,7 +142,9 @@ def _finish(
     head.peak_bytes = event["peak_rss_bytes"]
     after = read_rails(device) if before is not None else None
     if before is not None and after is not None and idle_mw is not None:
-        head.energy_mj = energy_above_idle_mj(
+        # Rails bracket heads and encoders together: both keep the same cores busy, so time
+        # tells them apart.
+        head.energy_mj = head.share * energy_above_idle_mj(
             before, after, idle_mw=idle_mw, runs=len(head.latency_ms)
         )
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilesplit.core.errors import DeviceError
-from mobilesplit.core.manifest import Bundle
+from mobilesplit.core.errors import DeviceError, UsageError
+from mobilesplit.core.manifest import Bundle, Manifest
 from mobilesplit.device.adb import AdbDevice
 
 REMOTE_FOLDER = "/data/local/tmp/mobilesplit"
@@ -35,17 +35,29 @@ def push_bundle(
     """Bring runner and program to the device.
 
     Raises:
+        UsageError: the bundle has no program for the runner.
         DeviceError: no room, no permission, or the copy there differs from the file here.
     """
+    name = program_name(bundle.manifest)
     device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
-    digest = bundle.manifest.sha256[bundle.manifest.program]
+    digest = bundle.manifest.sha256[name]
     runner_path = f"{REMOTE_FOLDER}/{runner.name}"
     # Named by content: two bundles never overwrite each other's program.
     program_path = f"{REMOTE_FOLDER}/{digest[:16]}.pte"
     sent = push_file(device, runner, runner_path, mode=0o755, progress=progress)
-    program = bundle.path(bundle.manifest.program)
+    program = bundle.path(name)
     sent += push_file(device, program, program_path, mode=0o644, progress=progress)
     return Pushed(runner_path, program_path, sent)
+
+
+def program_name(manifest: Manifest) -> str:
+    """File of the bundle's ExecuTorch program. Raises UsageError for one of TorchScript heads."""
+    if manifest.program is None:
+        raise UsageError(
+            "the runner runs ExecuTorch programs, and this bundle has TorchScript heads.",
+            next_step="Export it with --format executorch, or load the heads in an app.",
+        )
+    return manifest.program
 
 
 def push_file(

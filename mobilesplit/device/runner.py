@@ -71,9 +71,14 @@ class RunnerSession:
         return session
 
     def run_head(
-        self, method: str, inputs: tuple[Array, ...], *, timeout_s: float = 60.0
+        self,
+        method: str,
+        inputs: tuple[Array, ...],
+        encoder: str | None = None,
+        *,
+        timeout_s: float = 60.0,
     ) -> HeadRun:
-        """Run ``method`` on the device.
+        """Run ``method`` on the device; with ``encoder``, its outputs come instead.
 
         Raises:
             RunnerError: the runner refused, died or answered nonsense.
@@ -82,7 +87,8 @@ class RunnerSession:
         request_id = self._next_id
         self._next_id += 1
         arrays = [contiguous(array) for array in inputs]
-        line = f"run {request_id} {method} {' '.join(str(array.nbytes) for array in arrays)}\n"
+        choice = method if encoder is None else f"{method}+{encoder}"
+        line = f"run {request_id} {choice} {' '.join(str(array.nbytes) for array in arrays)}\n"
         started_s = time.perf_counter()
         try:
             payload = b"".join([line.encode(), *(array.tobytes() for array in arrays)])
@@ -91,7 +97,7 @@ class RunnerSession:
             if answer.get("id") != request_id:
                 raise self._failed(f"answered request {answer.get('id')!r}, not {request_id}")
             refusal = answer.get("error")
-            outputs = () if refusal else self._outputs(answer, timeout_s)
+            outputs = () if refusal else self._outputs(answer, encoder, timeout_s)
         except DeviceGoneError as error:
             self.close()
             if self._stream.exit_code is None:
@@ -104,7 +110,10 @@ class RunnerSession:
         if refusal:
             raise self._failed(f"refused: {refusal}")
         return HeadRun(
-            outputs, float(answer["latency_ms"]), (time.perf_counter() - started_s) * 1e3
+            outputs,
+            head_ms=float(answer["latency_ms"]),
+            round_trip_ms=(time.perf_counter() - started_s) * 1e3,
+            encode_ms=0.0 if encoder is None else float(answer["encode_ms"]),
         )
 
     def close(self) -> None:
@@ -117,10 +126,13 @@ class RunnerSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _outputs(self, answer: dict[str, Any], timeout_s: float) -> tuple[Array, ...]:
+    def _outputs(
+        self, answer: dict[str, Any], encoder: str | None, timeout_s: float
+    ) -> tuple[Array, ...]:
         """The arrays that follow an answer; their announced sizes are checked first."""
         try:
-            float(answer["latency_ms"])
+            for key in ("latency_ms",) if encoder is None else ("latency_ms", "encode_ms"):
+                float(answer[key])
             specs = [
                 (np.dtype(spec["dtype"]), tuple(map(int, spec["shape"])), int(spec["nbytes"]))
                 for spec in answer["outputs"]

@@ -121,8 +121,8 @@ def test_measuring_gives_samples_of_every_tail_and_codec_and_counts_no_job(execu
     assert executor.tail_runs == before
     assert list(profile.tail_ms) == ["input", "fork", "join"]
     assert all(len(samples) == 3 for samples in profile.tail_ms.values())
-    assert profile.decode_ms["input"].keys() == {"raw", "fp16", "uint8", "original"}
-    assert profile.decode_ms["fork"].keys() == {"raw", "fp16"}
+    assert profile.decode_ms["input"].keys() == {"raw", "fp16", "int8", "uint8", "original"}
+    assert profile.decode_ms["fork"].keys() == {"raw", "fp16", "int8"}
     for deeper, shallower in (("join", "fork"), ("fork", "input")):
         pairs = zip(profile.tail_ms[deeper], profile.tail_ms[shallower], strict=True)
         assert all(less < more for less, more in pairs)

@@ -35,6 +35,16 @@ def test_arrays_of_any_size_go_there_and_come_back(
             assert ran.round_trip_ms > 0
 
 
+def test_with_an_encoder_its_outputs_and_its_time_come_back(
+    device: AdbDevice, pushed: Pushed
+) -> None:
+    with RunnerSession.open(device, pushed) as session:
+        ran = session.run_head("double", (np.arange(4, dtype=np.uint8),), "last")
+        np.testing.assert_array_equal(ran.outputs[0], [3])
+        assert (ran.head_ms, ran.encode_ms) == (1.25, 0.5)
+        assert session.run_head("double", (np.zeros(4, np.uint8),)).encode_ms == 0
+
+
 def test_a_refused_head_leaves_the_session_usable(device: AdbDevice, pushed: Pushed) -> None:
     with RunnerSession.open(device, pushed) as session:
         with pytest.raises(RunnerError, match="no method is called 'refuse'"):
