@@ -1,0 +1,300 @@
+"""Float graph to int8 graph (PT2E, XNNPACK's quantizer), and what that makes of the cuts.
+
+The rule: heads come from the int8 graph, tails from the float one. The int8 graph keeps the
+names of the float one's operators, so a cut is found again by name; where its boundary is
+quantized anyway, the head returns the int8 values and ``dequantizer`` stands before the tail.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+    XNNPACKQuantizer,
+    get_symmetric_quantization_config,
+)
+from torch import Tensor, fx, nn
+from torch._subclasses import FakeTensorMode
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, SharedQuantizationSpec
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+from mobilesplit.core.cuts import INPUT, OUTPUT, Cut
+from mobilesplit.core.errors import ModelError
+from mobilesplit.core.tensors import TensorSpec
+from mobilesplit.segment import split
+from mobilesplit.segment.quiet import quiet
+from mobilesplit.segment.trace import Graph, graph_of, spec_of
+
+_ATEN = torch.ops.aten
+_QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+_CLAMPED = {
+    _ATEN.conv1d.default,
+    _ATEN.conv2d.default,
+    _ATEN.convolution.default,
+    _ATEN.conv_transpose2d.input,
+    _ATEN.linear.default,
+}
+"""Operators that XNNPACK runs together with a clamp behind them."""
+_NEXT_STEP = "Export it without --quantize."
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What an int8 value stands for: ``(value - zero_point) * scale``."""
+
+    scale: float
+    """Step between neighbouring values."""
+    zero_point: int
+    """The value that stands for 0.0."""
+
+
+@dataclass(frozen=True)
+class QuantizedCut:
+    """A cut of the float graph in the int8 graph."""
+
+    cut: Cut
+    """The same place there: what the int8 head returns, in the order of ``float_cut``."""
+    float_cut: Cut
+    """The place in the float graph: what the float tail takes."""
+    scales: tuple[Scale | None, ...]
+    """By boundary tensor; None where it crosses unquantized."""
+
+
+def quantize(graph: Graph, calibration: Iterable[Sequence[Tensor]]) -> Graph:
+    """``graph`` in int8: weights per channel and symmetric, activations per tensor.
+
+    The result stores each quantized weight once, as int8; biases and what XNNPACK's quantizer
+    does not take stay float. ``graph`` and its weights are left as they are.
+
+    Args:
+        graph: at batch 1, its batch norms folded (``fold_batch_norms``).
+        calibration: inputs to observe the activations' ranges with; one is the least.
+
+    Raises:
+        ModelError: torchao does not take the graph, or nothing in it was quantized.
+    """
+    # deepcopy takes what its memo says is copied already: float weights stay shared.
+    weights = [*graph.module.parameters(), *graph.module.buffers()]
+    module = copy.deepcopy(graph.module, {id(weight): weight for weight in weights})
+    for clamp in module.graph.find_nodes(op="call_function", target=_ATEN.relu6.default):
+        # The quantizer knows ReLU6 by this name only.
+        clamp.target, clamp.args = _ATEN.hardtanh.default, (clamp.args[0], 0.0, 6.0)
+    _fold_pads(module)
+    config = get_symmetric_quantization_config(is_per_channel=True)
+    try:
+        with quiet(), torch.no_grad():
+            module = prepare_pt2e(module, _Quantizer().set_global(config))
+            for inputs in calibration:
+                module(*inputs)
+            module = convert_pt2e(module)
+            _infer_values(module, graph.example_inputs)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelError(
+            f"The model cannot be quantized: {reason.rstrip('.')}.", next_step=_NEXT_STEP
+        ) from error
+    if not module.graph.find_nodes(op="call_function", target=_QUANTIZE):
+        raise ModelError("Nothing in the model can be quantized.", next_step=_NEXT_STEP)
+    return graph_of(module, graph.example_inputs)
+
+
+def quantized_cuts(
+    cuts: Iterable[Cut], converted: Graph
+) -> tuple[list[QuantizedCut], list[tuple[str, str]]]:
+    """``cuts`` of the float graph in ``converted``, and the ids of those left out, with why.
+
+    ``input`` and ``output`` keep their float tensors; depths count what is kept.
+
+    Raises:
+        ModelError: ``input`` or ``output`` is not found again.
+    """
+    kept: list[QuantizedCut] = []
+    dropped: list[tuple[str, str]] = []
+    for cut in cuts:
+        try:
+            found = _found_again(cut, converted)
+        except ModelError as error:
+            if cut.id in (INPUT, OUTPUT):
+                raise
+            dropped.append((cut.id, f"not in the int8 model: {error.what}"))
+            continue
+        depth = {"depth": len(kept)}
+        kept.append(
+            QuantizedCut(
+                cut=found.cut.model_copy(update=depth),
+                float_cut=cut.model_copy(update=depth),
+                scales=found.scales,
+            )
+        )
+    return kept, dropped
+
+
+def dequantizer(cut: QuantizedCut) -> fx.GraphModule:
+    """What the cloud runs before the float tail: ``cut.cut.boundary`` in, ``cut.float_cut``'s out.
+
+    Any batch size. Tensors that cross unquantized are returned as they are.
+    """
+    piece = fx.Graph()
+    values = [piece.placeholder(spec.name) for spec in cut.cut.boundary]
+    for node, spec in zip(values, cut.cut.boundary, strict=True):
+        node.meta["val"] = torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device="meta")
+    # In plain ATen: whoever loads the tail needs no library of quantized operators.
+    for index, scale in enumerate(cut.scales):
+        if scale is not None:
+            value = piece.call_function(_ATEN.to.dtype, (values[index], torch.float32))
+            value = piece.call_function(_ATEN.sub.Tensor, (value, scale.zero_point))
+            values[index] = piece.call_function(_ATEN.mul.Tensor, (value, scale.scale))
+    piece.output(tuple(values))
+    return fx.GraphModule(nn.Module(), piece, "Dequantizer")
+
+
+def _fold_pads(module: fx.GraphModule) -> None:
+    """Zeros that are added alike on both sides become the convolution's own padding.
+
+    XNNPACK pads floats only: each pad left would cost a way to float and back.
+    """
+    for pad in module.graph.find_nodes(op="call_function", target=_ATEN.pad.default):
+        added = _both_sides(pad)
+        if added is None or not all(_pads_its_input(conv, pad) for conv in pad.users):
+            continue
+        for conv in list(pad.users):
+            weight, bias, stride, own, *rest = (*conv.args, *_CONV2D[len(conv.args) :])[1:]
+            padding = [sum(pair) for pair in zip(cast(list[int], own), added, strict=True)]
+            conv.args = (pad.args[0], weight, bias, stride, padding, *rest)
+        module.graph.erase_node(pad)
+    module.recompile()
+
+
+_CONV2D = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
+"""What conv2d's arguments are where they are left out: the fifth is the padding."""
+
+
+def _both_sides(pad: fx.Node) -> list[int] | None:
+    """Rows and columns of zeros on either side; None if the pad is of another kind."""
+    amounts = cast(list[int], pad.args[1])
+    if len(amounts) != 4 or not _pads_zeros(pad):
+        return None
+    left, right, top, bottom = amounts
+    return [top, left] if left == right >= 0 and top == bottom >= 0 else None
+
+
+def _pads_its_input(conv: fx.Node, pad: fx.Node) -> bool:
+    if conv.target is not _ATEN.conv2d.default or conv.kwargs:
+        return False
+    return conv.args[0] is pad and conv.all_input_nodes.count(pad) == 1
+
+
+class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no types
+    """XNNPACK's quantizer, which keeps ReLU6 with its convolution, and pads int8 values.
+
+    As it comes, it rounds a convolution's output to 8 bits before hardtanh clamps it: most of
+    the range is then spent on values that the clamp throws away.
+    """
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        model = super().annotate(model)
+        for node in model.graph.find_nodes(op="call_function", target=_ATEN.hardtanh.default):
+            _clamp_before_rounding(node)
+        for node in model.graph.find_nodes(op="call_function", target=_ATEN.pad.default):
+            _pad_rounded(node)
+        return model
+
+
+def _clamp_before_rounding(clamp: fx.Node) -> None:
+    """Quantize behind ``clamp`` instead of between it and the operator in front of it."""
+    producer = cast(fx.Node, clamp.args[0])
+    annotation = producer.meta.get(Q_ANNOTATION_KEY)
+    if producer.target not in _CLAMPED or len(producer.users) > 1 or annotation is None:
+        return
+    if annotation.output_qspec is not None:
+        clamp.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+            output_qspec=annotation.output_qspec, _annotated=True
+        )
+        annotation.output_qspec = None
+
+
+def _pad_rounded(pad: fx.Node) -> None:
+    """What is padded with zeros keeps its scale: zero is always one of the rounded values."""
+    source = cast(fx.Node, pad.args[0])
+    annotation = source.meta.get(Q_ANNOTATION_KEY)
+    if annotation is None or annotation.output_qspec is None or not _pads_zeros(pad):
+        return
+    shared = SharedQuantizationSpec(source)
+    pad.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+        input_qspec_map={source: shared}, output_qspec=shared, _annotated=True
+    )
+
+
+def _pads_zeros(pad: fx.Node) -> bool:
+    mode = pad.args[2] if len(pad.args) > 2 else "constant"
+    value = pad.args[3] if len(pad.args) > 3 else None
+    return mode == "constant" and not value
+
+
+def _infer_values(module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> None:
+    """Fill in ``meta["val"]``, which the new operators lack."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    FakeTensorProp(module, mode).propagate(*inputs)
+
+
+def _found_again(cut: Cut, converted: Graph) -> QuantizedCut:
+    """``cut`` in the int8 graph, as int8 as can be.
+
+    Raises:
+        ModelError: what crosses there does not divide the int8 graph.
+    """
+    if cut.id == INPUT:
+        values: Sequence[fx.Node] = converted.inputs
+    elif cut.id == OUTPUT:
+        values = converted.outputs
+    else:
+        values = _named(cut, converted)
+        rounded = [_rounded(value) for value in values]
+        try:
+            return _checked(cut, converted, rounded)
+        except ModelError:
+            pass  # some operator behind the cut takes a value unrounded
+    return _checked(cut, converted, values)
+
+
+def _named(cut: Cut, converted: Graph) -> list[fx.Node]:
+    by_name = {node.name: node for node in (*converted.inputs, *converted.operators)}
+    missing = [spec.name for spec in cut.boundary if spec.name not in by_name]
+    if missing:
+        raise ModelError(f"it has no value {', '.join(missing)}.")
+    return [by_name[spec.name] for spec in cut.boundary]
+
+
+def _rounded(value: fx.Node) -> fx.Node:
+    """The int8 form of ``value`` where there is exactly one; else itself."""
+    forms = [user for user in value.users if user.target is _QUANTIZE]
+    return forms[0] if len(forms) == 1 else value
+
+
+def _checked(cut: Cut, converted: Graph, values: Sequence[fx.Node]) -> QuantizedCut:
+    """``cut`` with the boundary ``values``, which divide the int8 graph."""
+    specs = tuple(spec_of(value) for value in values)
+    for spec, expected in zip(specs, cut.boundary, strict=True):
+        if spec is None or spec.shape != expected.shape:
+            raise ModelError(f"{expected.name} has another form there.")
+    boundary = cast(tuple[TensorSpec, ...], specs)
+    found = QuantizedCut(
+        cut=cut.model_copy(update={"boundary": boundary}),
+        float_cut=cut,
+        scales=tuple(_scale_of(value) for value in values),
+    )
+    split.tail(converted, found.cut)  # raises where something passes the boundary by
+    return found
+
+
+def _scale_of(value: fx.Node) -> Scale | None:
+    if value.target is not _QUANTIZE:
+        return None
+    scale, zero_point = cast(tuple[Any, Any], value.args[1:3])
+    return Scale(scale=float(scale), zero_point=int(zero_point))
