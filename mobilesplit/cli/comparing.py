@@ -1,4 +1,4 @@
-"""Runs a plan and its alternatives side by side: the same photo, phone, link and server."""
+"""Runs a plan and its alternatives side by side: the same sample, phone, link and server."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mobilesplit.cli.photos import top_classes
+from mobilesplit.cli.outputs import top_classes
 
 if TYPE_CHECKING:
-    from mobilesplit.client.split_job import JobOutcome, Photo, SplitClient
+    from mobilesplit.client.samples import Sample
+    from mobilesplit.client.split_job import JobOutcome, SplitClient
     from mobilesplit.core.comparison import MeasuredRun, ModeResult
     from mobilesplit.core.links import Link
     from mobilesplit.core.plans import Job
@@ -31,10 +32,10 @@ class Bench:
     profile: Profile
     link: Link
     job: Job
-    photo: Photo
+    sample: Sample
     labels: str | None
     whole: Array
-    """The unsplit model's output for the photo."""
+    """The unsplit model's output for the sample."""
 
     def run(
         self, mode: Mode, cut: str, codec: str, *, progress: Callable[[str], None]
@@ -48,7 +49,7 @@ class Bench:
         outcomes: list[JobOutcome] = []
         for index in range(WARMUP_JOBS + JOBS_PER_MODE):
             progress(f"{mode}: job {index + 1} of {WARMUP_JOBS + JOBS_PER_MODE}")
-            outcomes.append(self.client.run(self.photo, cut_id=cut, codec=codec))
+            outcomes.append(self.client.run(self.sample, cut_id=cut, codec=codec))
         kept = outcomes[WARMUP_JOBS:]
         prediction = predict(
             self.profile, Candidate(self.profile.find(cut), codec), self.link, self.job
@@ -113,6 +114,7 @@ def _measured(outcome: JobOutcome) -> MeasuredRun:
     return MeasuredRun(
         prepare_ms=outcome.prepare_ms,
         head_ms=outcome.head_ms,
+        encode_ms=outcome.encode_ms,
         network_ms=outcome.network_ms,
         tail_ms=outcome.tail_ms,
         cloud_ms=outcome.cloud_ms,

@@ -27,16 +27,18 @@ from mobilesplit.cli.console import (
     write_file,
 )
 from mobilesplit.cli.emulator import DEFAULT_DEVICE
-from mobilesplit.cli.photos import load_photo, top_classes
+from mobilesplit.cli.models import build_model
+from mobilesplit.cli.outputs import top_classes
 from mobilesplit.cli.plan import print_plan
 from mobilesplit.cli.profile import measure_device, tail_server, with_cloud
+from mobilesplit.cli.samples import load_photo
 from mobilesplit.core.errors import MobilesplitError, UnknownNameError
 
 if TYPE_CHECKING:
     from mobilesplit.cli.profile import DeviceSide
     from mobilesplit.client.connection import CloudConnection
     from mobilesplit.client.link_probe import LinkMeasurement
-    from mobilesplit.client.split_job import Photo
+    from mobilesplit.client.samples import Photo
     from mobilesplit.core.comparison import Comparison, ModeResult, TopClass
     from mobilesplit.core.links import Link
     from mobilesplit.core.manifest import Bundle
@@ -146,9 +148,7 @@ class _Steps:
     def _model(self) -> LoadedModel:
         with self._progress.step("model and photo") as step:
             step.note("loading torch")
-            from mobilesplit.segment.model_source import load_model
-
-            loaded = load_model(MODEL)
+            loaded = build_model(MODEL)
             step.note(f"{loaded.name}, weights {loaded.weights}; {self._photo.name}")
         return loaded
 

@@ -9,6 +9,7 @@ import typer
 
 from mobilesplit.cli import options
 from mobilesplit.cli.console import human_bytes, print_json, print_table, single_step, stderr
+from mobilesplit.cli.models import build_model
 
 
 def export(
@@ -18,16 +19,16 @@ def export(
     backend: Annotated[
         Literal["xnnpack", "portable"], typer.Option(help="Delegate of the heads.")
     ] = "xnnpack",
+    weights: options.Weights = None,
     as_json: options.Json = False,
 ) -> None:
     """Export every head into one ExecuTorch program, and the tails, as a verified bundle."""
     with single_step("export", quiet=as_json) as step:
         step.note("loading torch")
         from mobilesplit.export.export import export_model
-        from mobilesplit.segment.model_source import load_model
 
         outcome = export_model(
-            load_model(model),
+            build_model(model, weights),
             out=out,
             max_cuts=max_cuts,
             backend=backend,

@@ -21,9 +21,20 @@ Image = Annotated[
     Path | None,
     typer.Option("--image", help="A JPEG or PNG photo. Default: scikit-learn's flower.jpg."),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option("--text", help="A text, for a model that takes one. Default: its golden input."),
+]
 Cloud = Annotated[
     str | None, typer.Option("--cloud", help="Server, e.g. ws://127.0.0.1:8765 (`serve` says).")
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=1, max=64, help="Threads of the runner on the device.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        help="Real weights: a .safetensors file, or a folder that transformers saved.",
+    ),
 ]

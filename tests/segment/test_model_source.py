@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobilesplit.core.errors import ModelError, UnknownNameError, UsageError
-from mobilesplit.segment.model_source import describe_model, known_models, load_model
+from mobilesplit.segment.model_source import known_models, load_model, model_facts
 
 OWN = """
 import torch
@@ -54,13 +54,13 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_listing_and_describing_models_loads_no_torch() -> None:
     code = (
         "import sys; from mobilesplit.segment.model_source import *; "
-        "[describe_model(name) for name in known_models()]; assert 'torch' not in sys.modules"
+        "[model_facts(name) for name in known_models()]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_known_model_says_what_it_is() -> None:
-    assert all(describe_model(name) for name in known_models())
+    assert all(model_facts(name).description for name in known_models())
 
 
 @pytest.mark.parametrize(
