@@ -10,12 +10,47 @@ crosses instead of what became of it where that is smaller.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import fx
 
 from mobilesplit.segment.operators import is_cheap, is_free
 from mobilesplit.segment.trace import Graph, spec_of
+
+
+@dataclass(frozen=True)
+class ValueTrees:
+    """The values of a graph, by what they are made of.
+
+    A *root* is a value that cannot be had otherwise: a model input, or the result of an operator
+    that works. Below it are its *forms*: values that movable operators make of it alone.
+    """
+
+    roots: Sequence[fx.Node]
+    """In the order of the graph, inputs first."""
+    forms: Mapping[fx.Node, Sequence[fx.Node]]
+    """For a value that has any, the values that one movable operator makes of it."""
+
+
+def value_trees(graph: Graph) -> ValueTrees:
+    """Which values of ``graph`` are roots, and what their forms are."""
+    roots = list(graph.inputs)
+    forms: dict[fx.Node, list[fx.Node]] = {}
+    from_input = set(graph.inputs)
+    varying = {*graph.inputs, *graph.operators}
+    # A graph without countable work is divided by its operators: none of them is cheap then.
+    countable = graph.total_flops > 0
+    for node in graph.operators:
+        sources = [value for value in node.all_input_nodes if value in varying]
+        again = countable and from_input.issuperset(sources) and is_cheap(graph, node)
+        if len(sources) == 1 and (again or is_free(node)):
+            forms.setdefault(sources[0], []).append(node)
+            if sources[0] in from_input:
+                from_input.add(node)
+        else:
+            roots.append(node)
+    return ValueTrees(roots, forms)
 
 
 @dataclass(frozen=True)
@@ -27,42 +62,27 @@ class _Choice:
 
 
 class Boundaries:
-    """The boundaries of a graph, place by place.
-
-    A *root* is a value that cannot be had otherwise: a model input, or the result of an operator
-    that works. Each root has a tree below it, of values that movable operators make of it.
-    """
+    """The boundaries of a graph, place by place."""
 
     def __init__(self, graph: Graph) -> None:
+        self._trees = value_trees(graph)
         self._position = {node: index for index, node in enumerate(graph.operators)}
-        self._children: dict[fx.Node, list[fx.Node]] = {}
+        # Of every value the last operator that reads it and is a root itself.
         self._last_use: dict[fx.Node, int] = {}
-        self._roots: list[fx.Node] = list(graph.inputs)
-        from_input = set(graph.inputs)
-        varying = {*graph.inputs, *graph.operators}
-        for position, node in enumerate(graph.operators):
-            sources = [value for value in node.all_input_nodes if value in varying]
-            # A graph without countable work is divided by its operators: none of them is cheap.
-            again = from_input.issuperset(sources) and graph.total_flops and is_cheap(graph, node)
-            if len(sources) == 1 and (again or is_free(node)):
-                self._children.setdefault(sources[0], []).append(node)
-                if sources[0] in from_input:
-                    from_input.add(node)
-            else:
-                self._roots.append(node)
-                self._last_use.update(dict.fromkeys(sources, position))
+        for root in self._trees.roots:
+            self._last_use.update(dict.fromkeys(root.all_input_nodes, self._at(root)))
         self._last_use.update(dict.fromkeys(graph.outputs, len(graph.operators)))
-        # The last use of a value or of anything in the tree below it.
+        # The same of a value or any of its forms.
         self._last_need: dict[fx.Node, int] = {}
         for node in (*reversed(graph.operators), *graph.inputs):
-            needs = [self._last_need[child] for child in self._children.get(node, ())]
+            needs = [self._last_need[form] for form in self._trees.forms.get(node, ())]
             self._last_need[node] = max([self._last_use.get(node, -1), *needs])
 
     def at(self, position: int) -> tuple[fx.Node, ...] | None:
         """What crosses behind operator ``position``; None where it cannot (it is no tensor)."""
         values: list[fx.Node] = []
-        for root in self._roots:
-            if self._position.get(root, -1) > position:
+        for root in self._trees.roots:
+            if self._at(root) > position:
                 break
             if self._last_need[root] > position:
                 choice = self._smallest(root, position)
@@ -71,18 +91,21 @@ class Boundaries:
                 values += choice.values
         return tuple(values)
 
+    def _at(self, root: fx.Node) -> int:
+        return self._position.get(root, -1)
+
     def _smallest(self, value: fx.Node, position: int) -> _Choice:
-        """``value`` itself or what the tail needs of the values below it; of equals, itself."""
+        """``value`` itself or what the tail needs of its forms; of equals, itself."""
         spec = spec_of(value)
         itself = _Choice(math.inf if spec is None else spec.nbytes, (value,))
         if self._last_use.get(value, -1) > position:
             return itself
-        below = [
-            self._smallest(child, position)
-            for child in self._children.get(value, ())
-            if self._last_need[child] > position
+        needed = [
+            self._smallest(form, position)
+            for form in self._trees.forms.get(value, ())
+            if self._last_need[form] > position
         ]
-        nbytes = sum(choice.nbytes for choice in below)
+        nbytes = sum(choice.nbytes for choice in needed)
         if itself.nbytes <= nbytes:
             return itself
-        return _Choice(nbytes, tuple(node for choice in below for node in choice.values))
+        return _Choice(nbytes, tuple(node for choice in needed for node in choice.values))

@@ -45,7 +45,8 @@ class OperatorCost:
     """Elements of the parameters and buffers that it reads. One that two operators read counts
     with both."""
     output_bytes: int
-    """Bytes of the activations that it makes; 0 for a view, which makes none."""
+    """Bytes of the activations that it makes; 0 for a view, which makes none. Operators that may
+    copy or not (``reshape``) count as views, unless they change the dtype."""
 
 
 def operator_costs(graph: Graph) -> list[OperatorCost]:
@@ -57,7 +58,7 @@ def operator_costs(graph: Graph) -> list[OperatorCost]:
             module=(module_paths(node) or [""])[-1],
             flops=graph.flops[node],
             num_parameters=sum(weight.numel() for weight in _weights(graph, node)),
-            output_bytes=0 if _is_view(node) else _nbytes(node),
+            output_bytes=0 if _is_view(node) and not _casts(node) else _nbytes(node),
         )
         for node in graph.operators
         if isinstance(node.target, torch._ops.OpOverload)
@@ -108,6 +109,16 @@ def _is_view(node: fx.Node) -> bool:
     return bool(results) and all(
         result.alias_info is not None and not result.alias_info.is_write for result in results
     )
+
+
+def _casts(node: fx.Node) -> bool:
+    """Whether the result has another dtype than the argument."""
+    dtypes = {
+        value.dtype
+        for source in (node, node.all_input_nodes[0])
+        if isinstance(value := source.meta.get("val"), Tensor)
+    }
+    return len(dtypes) > 1
 
 
 def _has_tensor_result(target: torch._ops.OpOverload[Any, Any]) -> bool:
