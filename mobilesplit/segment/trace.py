@@ -14,17 +14,24 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mobilesplit.core.errors import ModelError
 from mobilesplit.core.tensors import ITEMSIZE, DType, TensorSpec
+from mobilesplit.segment.functional import functional
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.refusal import refusal
 
 PROVENANCE_KEYS = ("from_node", "nn_module_stack", "stack_trace", "source_fn_stack", "torch_fn")
 """Metadata that lowering copies with every node and nobody reads: drop it before (it is slow)."""
 
-_MORE_FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    count: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    return count
+
+
+_MORE_FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 """Attention on a CPU: torch has the formula and leaves this one operator out of its list."""
 
 
@@ -87,10 +94,8 @@ def functional_program(
     dynamic_shapes: ShapesCollection | None = None,
 ) -> ExportedProgram:
     """What torch.export makes of ``module``, with no operator that writes to its arguments."""
-    program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
-    if any(_writes(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})  # makes it functional
-    return program
+    shapes: Any = dynamic_shapes  # torch's annotation leaves out ShapesCollection
+    return functional(torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False))
 
 
 def graph_of(module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> Graph:
@@ -181,9 +186,3 @@ class _FlopsByNode(fx.Interpreter):
 def _is_unsized(leaf: object) -> bool:
     value = leaf.meta.get("val") if isinstance(leaf, fx.Node) else None
     return isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape)
-
-
-def _writes(node: fx.Node) -> bool:
-    """Whether the operator writes to an argument (``relu_``, ``add_``)."""
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
