@@ -26,7 +26,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from mobilesplit.core.cuts import INPUT, OUTPUT, Cut
 from mobilesplit.core.errors import ModelError
-from mobilesplit.core.tensors import TensorSpec
+from mobilesplit.core.manifest import Scale
 from mobilesplit.segment import split
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph, graph_of, spec_of
@@ -41,17 +41,18 @@ _CLAMPED = {
     _ATEN.linear.default,
 }
 """Operators that XNNPACK runs together with a clamp behind them."""
+_SUMS = {_ATEN.add.Tensor, _ATEN.mul.Tensor}
+_FLOAT = {
+    _ATEN.bmm.default,
+    _ATEN.layer_norm.default,
+    _ATEN.matmul.default,
+    _ATEN.native_layer_norm.default,
+    _ATEN.scaled_dot_product_attention.default,
+    _ATEN.softmax.int,
+    _ATEN._softmax.default,
+}
+"""Operators of attention that nobody here runs in 8 bits."""
 _NEXT_STEP = "Export it without --quantize."
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What an int8 value stands for: ``(value - zero_point) * scale``."""
-
-    scale: float
-    """Step between neighbouring values."""
-    zero_point: int
-    """The value that stands for 0.0."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def quantized_cuts(
         except ModelError as error:
             if cut.id in (INPUT, OUTPUT):
                 raise
-            dropped.append((cut.id, f"not in the int8 model: {error.what}"))
+            dropped.append((cut.id, f"cannot be cut in int8: {error.what}"))
             continue
         depth = {"depth": len(kept)}
         kept.append(
@@ -191,19 +192,32 @@ def _pads_its_input(conv: fx.Node, pad: fx.Node) -> bool:
 
 
 class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no types
-    """XNNPACK's quantizer, which keeps ReLU6 with its convolution, and pads int8 values.
+    """XNNPACK's quantizer, but for three things that cost accuracy or time as it comes.
 
-    As it comes, it rounds a convolution's output to 8 bits before hardtanh clamps it: most of
-    the range is then spent on values that the clamp throws away.
+    It rounds a convolution's output to 8 bits before hardtanh clamps it: most of the range is
+    then spent on values that the clamp throws away. It rounds sums that only float operators
+    take, an attention's masked scores say, whose range is beyond 8 bits. It rounds what is
+    padded with zeros once more, with another scale.
     """
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        floats = _left_in_float(model)
+        self.set_filter_function(lambda node: node not in floats)
         model = super().annotate(model)
         for node in model.graph.find_nodes(op="call_function", target=_ATEN.hardtanh.default):
             _clamp_before_rounding(node)
         for node in model.graph.find_nodes(op="call_function", target=_ATEN.pad.default):
             _pad_rounded(node)
         return model
+
+
+def _left_in_float(model: fx.GraphModule) -> set[fx.Node]:
+    """Float operators, and the sums and products that one of them takes, at once or by another."""
+    floats: set[fx.Node] = set()
+    for node in reversed(model.graph.nodes):
+        if node.target in _FLOAT or (node.target in _SUMS and floats.intersection(node.users)):
+            floats.add(node)
+    return floats
 
 
 def _clamp_before_rounding(clamp: fx.Node) -> None:
@@ -244,53 +258,47 @@ def _infer_values(module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _found_again(cut: Cut, converted: Graph) -> QuantizedCut:
-    """``cut`` in the int8 graph, as int8 as can be.
+    """``cut`` in the int8 graph, with each value as int8 that nothing behind it takes as float.
 
     Raises:
         ModelError: what crosses there does not divide the int8 graph.
     """
     if cut.id == INPUT:
-        values: Sequence[fx.Node] = converted.inputs
-    elif cut.id == OUTPUT:
-        values = converted.outputs
-    else:
-        values = _named(cut, converted)
-        rounded = [_rounded(value) for value in values]
-        try:
-            return _checked(cut, converted, rounded)
-        except ModelError:
-            pass  # some operator behind the cut takes a value unrounded
-    return _checked(cut, converted, values)
+        return _with_boundary(cut, converted.inputs)
+    if cut.id == OUTPUT:
+        return _with_boundary(cut, converted.outputs)
+    values = _named(cut, converted)
+    tail = split.tail(converted, _with_boundary(cut, values).cut)
+    taken = tail.graph.find_nodes(op="placeholder")
+    crossing = [_crosses_as(value, copy) for value, copy in zip(values, taken, strict=True)]
+    return _with_boundary(cut, crossing)
 
 
 def _named(cut: Cut, converted: Graph) -> list[fx.Node]:
     by_name = {node.name: node for node in (*converted.inputs, *converted.operators)}
     missing = [spec.name for spec in cut.boundary if spec.name not in by_name]
     if missing:
-        raise ModelError(f"it has no value {', '.join(missing)}.")
+        raise ModelError(f"it has no value {', '.join(missing)}")
     return [by_name[spec.name] for spec in cut.boundary]
 
 
-def _rounded(value: fx.Node) -> fx.Node:
-    """The int8 form of ``value`` where there is exactly one; else itself."""
-    forms = [user for user in value.users if user.target is _QUANTIZE]
-    return forms[0] if len(forms) == 1 else value
+def _crosses_as(value: fx.Node, in_tail: fx.Node) -> fx.Node:
+    """The int8 form of ``value`` if that is all that the tail takes of it; else itself."""
+    users = {user.name for user in in_tail.users}
+    forms = [user for user in value.users if user.target is _QUANTIZE and user.name in users]
+    return forms[0] if len(forms) == len(users) == 1 else value
 
 
-def _checked(cut: Cut, converted: Graph, values: Sequence[fx.Node]) -> QuantizedCut:
-    """``cut`` with the boundary ``values``, which divide the int8 graph."""
-    specs = tuple(spec_of(value) for value in values)
-    for spec, expected in zip(specs, cut.boundary, strict=True):
-        if spec is None or spec.shape != expected.shape:
-            raise ModelError(f"{expected.name} has another form there.")
-    boundary = cast(tuple[TensorSpec, ...], specs)
-    found = QuantizedCut(
-        cut=cut.model_copy(update={"boundary": boundary}),
+def _with_boundary(cut: Cut, values: Sequence[fx.Node]) -> QuantizedCut:
+    """``cut`` with ``values`` of the int8 graph as its boundary there."""
+    specs = tuple(spec for spec in map(spec_of, values) if spec is not None)
+    if [spec.shape for spec in specs] != [spec.shape for spec in cut.boundary]:
+        raise ModelError("a value that crosses has another form there")
+    return QuantizedCut(
+        cut=cut.model_copy(update={"boundary": specs}),
         float_cut=cut,
-        scales=tuple(_scale_of(value) for value in values),
+        scales=tuple(map(_scale_of, values)),
     )
-    split.tail(converted, found.cut)  # raises where something passes the boundary by
-    return found
 
 
 def _scale_of(value: fx.Node) -> Scale | None:
