@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilesplit.core.cuts import INPUT, OUTPUT
-from mobilesplit.segment.cuts import find_cuts
+from mobilesplit.segment.cuts import find_cuts, search_cuts
 from mobilesplit.segment.trace import Graph, trace
 
 
@@ -101,3 +101,44 @@ def test_a_model_without_countable_work_has_cuts_too() -> None:
     assert [(cut.id, cut.boundary_nbytes) for cut in cuts] == [
         (INPUT, 32), ("0", 32), ("1", 8), (OUTPUT, 8),
     ]  # fmt: skip
+
+
+def test_what_the_limit_leaves_out_is_counted_and_the_limit_that_would_do_is_named(
+    skip_graph: Graph,
+) -> None:
+    found = search_cuts(skip_graph, every=True, max_boundary_tensors=1)
+    everything = find_cuts(skip_graph, every=True)
+    assert found.num_over_limit == sum(len(cut.boundary) == 2 for cut in everything)
+    assert found.notice is None  # there are others
+
+
+def test_no_worthwhile_cut_is_said_with_the_next_step() -> None:
+    found = search_cuts(trace(nn.Sequential(nn.Linear(8, 8)), (torch.ones(1, 8),)))
+    assert [cut.id for cut in found.cuts] == [INPUT, OUTPUT]
+    assert found.notice is not None
+    assert found.notice.startswith("No worthwhile cut") and "--all" in found.notice
+
+
+def test_work_that_no_output_needs_makes_no_cut_and_does_not_count() -> None:
+    class Discards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused, self.last = (nn.Linear(8, 8) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.used(x)
+            self.unused(x)
+            return self.last(x)
+
+    graph = trace(Discards(), (torch.ones(1, 8),))
+    assert graph.total_flops == 2 * (2 * 8 * 8)
+    assert [cut.id for cut in find_cuts(graph, every=True)] == [INPUT, "used", OUTPUT]
+
+
+def test_attention_counts_as_work() -> None:
+    class Attends(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    # Two products of 16 x 8 by 8 x 16, for each of two heads.
+    assert trace(Attends(), (torch.ones(1, 2, 16, 8),)).total_flops == 2 * 2 * (2 * 16 * 16 * 8)
