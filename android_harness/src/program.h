@@ -41,8 +41,8 @@ class LoadedMethod {
 
   // Runs with the inputs as they stand; returns the time of the execution alone in ms.
   double run();
-  // Runs on what `source` returned last, which is handed over by reference. check_encoder() has
-  // passed the two.
+  // Runs on what `source` returned last. The time in ms is with handing it over, which is a copy
+  // where the program has planned memory for its inputs. check_encoder() has passed the two.
   double run_on(const LoadedMethod& source);
 
   struct Output {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir import EdgeProgramManager, to_edge
 from executorch.runtime import Runtime
 
 from mobilesplit.core.errors import UnknownNameError, WireError
 from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.export.encoders import DEVICE_CODECS, encoder_name, encoder_program
+from mobilesplit.wire import int8
 from mobilesplit.wire.codecs import decode, encode, expected_blobs, from_device
 
 FLOAT = (TensorSpec(name="a", dtype="float32", shape=(1, 4, 5)),)
@@ -31,7 +32,7 @@ def methods():
         for codec in DEVICE_CODECS
         for boundary in (FLOAT, MIXED)
     }
-    edge = to_edge_transform_and_lower(programs, partitioner={name: [] for name in programs})
+    edge = to_edge(programs)
     # As export does it: edge programs of several origins, put together.
     manager = EdgeProgramManager({name: edge.exported_program(name) for name in programs})
     content = bytes(manager.to_executorch().buffer)
@@ -59,7 +60,7 @@ def test_the_device_returns_the_codecs_blobs_in_order(methods, codec):
         np.testing.assert_allclose(tensor, array, atol=np.ptp(A) / 255)
 
 
-@pytest.mark.parametrize(
+ARRAYS = pytest.mark.parametrize(
     "array",
     [
         pytest.param(A * 1e-3, id="small"),
@@ -71,6 +72,25 @@ def test_the_device_returns_the_codecs_blobs_in_order(methods, codec):
         pytest.param(A * np.float32(1e37), id="large"),
     ],
 )
+
+
+@ARRAYS
+def test_int8_on_the_wire_is_within_a_step_of_torchs_operators(array):
+    blobs = encode("int8", (array,), FLOAT)
+    tensor = torch.from_numpy(array)
+    quantized = torch.ops.quantized_decomposed
+    scale, zero_point = quantized.choose_qparams.tensor(
+        tensor, int8.MIN, int8.MAX, int8.SMALLEST_SCALE, torch.int8
+    )
+    values = quantized.quantize_per_tensor.tensor(
+        tensor, scale, zero_point, int8.MIN, int8.MAX, torch.int8
+    )
+    np.testing.assert_allclose(blobs[0].array, values.numpy(), atol=1)
+    np.testing.assert_allclose(blobs[1].array, scale.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(blobs[2].array, zero_point.numpy(), atol=1)
+
+
+@ARRAYS
 def test_int8_on_the_device_is_within_a_step_of_the_wire(methods, array):
     values, scale, zero_point = on_device(methods, "int8", (array,), FLOAT)
     blobs = encode("int8", (array,), FLOAT)
