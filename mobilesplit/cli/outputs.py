@@ -19,11 +19,10 @@ def are_scores(manifest: Manifest) -> bool:
     """
     from mobilesplit.core.manifest import TextInput
 
+    if isinstance(manifest.preprocess, TextInput):
+        return False
     shape = manifest.outputs[0].shape
-    return not isinstance(manifest.preprocess, TextInput) and shape in (
-        (shape[-1],),
-        (1, shape[-1]),
-    )
+    return len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
 
 
 def top_classes(logits: Array, labels: str | None, *, count: int = 5) -> tuple[TopClass, ...]:

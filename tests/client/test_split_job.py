@@ -14,10 +14,15 @@ from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as serve_sync
 
 from mobilesplit.client.connection import CloudConnection
-from mobilesplit.client.samples import Photo
+from mobilesplit.client.samples import Photo, Tensors
 from mobilesplit.client.split_job import SplitClient
 from mobilesplit.core.cuts import Cut
-from mobilesplit.core.errors import DeviceGoneError, InputFileError, UnknownNameError
+from mobilesplit.core.errors import (
+    DeviceGoneError,
+    InputFileError,
+    UnknownNameError,
+    UsageError,
+)
 from mobilesplit.core.manifest import BundleCut, Deviation, Encoder, ImageInput, Manifest
 from mobilesplit.core.results import Array, HeadRun
 from mobilesplit.core.tensors import TensorSpec
@@ -262,6 +267,19 @@ def test_a_user_mistake_is_an_error_and_no_reason_to_fall_back() -> None:
         with pytest.raises(InputFileError, match="not a JPEG or PNG"):
             client.run(Photo("notes.txt", b"hello"), cut_id="block", codec="raw")
     assert phone.ran == []
+
+
+def test_ready_tensors_are_run_as_they_are_but_sent_as_a_photo_by_no_codec() -> None:
+    ready = Tensors("the golden input", (np.ones((1, 3, 2, 2), np.float32),))
+    phone = Phone()
+    with SplitClient(manifest(), phone, connect=None) as client:
+        outcome = client.run(ready, cut_id="output", codec="none")
+        np.testing.assert_array_equal(outcome.outputs[0], SCORES)
+        assert outcome.prepare_ms == 0
+        for codec in ("original", "uint8"):
+            with pytest.raises(UsageError, match=f"{codec} sends a photo, and the golden input"):
+                client.run(ready, cut_id="input", codec=codec)
+    assert phone.ran == ["head_output"]
 
 
 def test_a_phone_that_leaves_is_an_error() -> None:

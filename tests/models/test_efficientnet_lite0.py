@@ -1,4 +1,4 @@
-"""The demo's model: real weights, cut and verified in torch (lowering it is end-to-end work)."""
+"""The demo's model with its real weights (lowering it is end-to-end work)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mobilesplit.segment.cuts import find_cuts
 from mobilesplit.segment.fold import fold_batch_norms
 from mobilesplit.segment.model_source import LoadedModel, load_model
 from mobilesplit.segment.trace import Graph, trace
-from mobilesplit.segment.verify import max_abs_error, verify
+from mobilesplit.segment.verify import max_abs_error
 
 DAISY = 985
 
@@ -62,10 +62,6 @@ def test_its_cuts_lie_between_its_blocks(graph: Graph) -> None:
 def test_its_work_is_what_its_authors_say(graph: Graph) -> None:
     # 407 M multiply-adds in the TensorFlow Lite repository, which counts the norms too.
     assert 2 * 380e6 < graph.total_flops < 2 * 407e6
-
-
-def test_head_then_tail_is_the_whole_at_every_cut(graph: Graph) -> None:
-    assert set(verify(graph, find_cuts(graph, max_cuts=10)).values()) == {0.0}
 
 
 def test_folding_its_norms_keeps_the_logits(graph: Graph, loaded: LoadedModel) -> None:

@@ -23,6 +23,18 @@ def broken():
 
 def number():
     return 3
+
+def with_weights(weights=None):
+    model = torch.nn.Linear(2, 2)
+    if weights is not None:
+        torch.nn.init.constant_(model.bias, float(weights.read_text()))
+    return model
+
+def needs_the_extra():
+    import transformers
+
+def needs_something_else():
+    import no_such_package
 """
 
 
@@ -83,3 +95,52 @@ def test_a_missing_file_or_module_is_the_users_mistake(tmp_path: Path) -> None:
         load_model(f"{tmp_path / 'none.py'}:build")
     with pytest.raises(UsageError, match="There is no module nowhere_at_all"):
         load_model("nowhere_at_all.models:build")
+
+
+def test_weights_go_to_a_build_that_takes_them_and_name_where_they_are_from(
+    own: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "three.txt"
+    weights.write_text("3")
+    loaded = load_model(f"{own}:with_weights", weights=weights)
+    assert loaded.weights == "real: three.txt"
+    assert loaded.module.bias.tolist() == [3, 3]
+
+
+def test_weights_for_a_build_that_takes_none_are_the_users_mistake(own: Path) -> None:
+    with pytest.raises(UsageError, match=r"build\(\) takes no weights\. Leave --weights out"):
+        load_model(f"{own}:build", weights=Path("w.safetensors"))
+
+
+def test_class_names_are_given_to_real_weights_only(own: Path, tmp_path: Path) -> None:
+    own.write_text(OWN + "WEIGHTS = 'random'\nLABELS = 'imagenet-1k'\n")
+    weights = tmp_path / "three.txt"
+    weights.write_text("3")
+    unlabelled = load_model(f"{own}:with_weights")
+    assert unlabelled.labels is None
+    assert unlabelled.notice is not None and "random weights" in unlabelled.notice
+    labelled = load_model(f"{own}:with_weights", weights=weights)
+    assert (labelled.labels, labelled.notice) == ("imagenet-1k", None)
+
+
+def test_a_missing_file_of_weights_is_one_line_with_its_path() -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.safetensors: there is no such file"):
+        load_model("unet", weights=Path("nowhere.safetensors"))
+
+
+def test_a_package_of_the_extra_that_is_missing_is_told_how_to_get(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"pip install 'mobilesplit\[models\]'"):
+        load_model(f"{own}:needs_the_extra")
+    with pytest.raises(ModelError, match="No module named 'no_such_package'") as caught:
+        load_model(f"{own}:needs_something_else")
+    assert "pip" not in str(caught.value)
+
+
+def test_files_that_a_model_needs_are_its_assets(own: Path) -> None:
+    own.write_text(
+        OWN + f"from pathlib import Path\ndef assets():\n    return {{'a': Path({str(own)!r})}}\n"
+    )
+    assert load_model(f"{own}:build").assets == {"a": own}
