@@ -103,6 +103,8 @@ def _export(
     with torch.no_grad():
         program = torch.export.export(piece, values, dynamic_shapes=shapes, strict=False)
     strip_provenance(program.graph)
+    # They would go into the file, several boundaries beside the weights.
+    program.example_inputs = None
     return program
 
 
