@@ -168,17 +168,20 @@ class _Steps:
 
     def _export(self, loaded: LoadedModel, graph: Graph) -> Bundle:
         with self._progress.step("export") as step:
+            from mobilesplit.device.push import program_name
             from mobilesplit.export.export import export_model
+            from mobilesplit.export.settings import ExportSettings
 
             outcome = export_model(
                 loaded,
                 out=self._bundle_folder,
                 graph=graph,
-                max_cuts=MAX_CUTS,
+                settings=ExportSettings(max_cuts=MAX_CUTS),
                 progress=step.note,
             )
             manifest = outcome.bundle.manifest
-            size = human_bytes(outcome.bundle.path(manifest.program).stat().st_size)
+            program = outcome.bundle.path(program_name(manifest))
+            size = human_bytes(program.stat().st_size)
             heads = sum(entry.method is not None for entry in manifest.cuts)
             how = "from the cache" if outcome.cached else "lowered and verified"
             step.note(f"{heads} heads in one ExecuTorch program of {size}, {how}")

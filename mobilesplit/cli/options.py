@@ -31,6 +31,10 @@ Cloud = Annotated[
 Threads = Annotated[
     int, typer.Option("--threads", min=1, max=64, help="Threads of the runner on the device.")
 ]
+MaxBoundaryTensors = Annotated[
+    int,
+    typer.Option("--max-boundary-tensors", min=1, help="Leave out cuts where more tensors cross."),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(

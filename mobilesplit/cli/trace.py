@@ -31,9 +31,7 @@ def trace(
             min=2, help="Keep at most so many: those whose loss would cost most (docs/cuts.md)."
         ),
     ] = 16,
-    max_boundary_tensors: Annotated[
-        int, typer.Option(min=1, help="Leave out cuts where more tensors cross.")
-    ] = 4,
+    max_boundary_tensors: options.MaxBoundaryTensors = 4,
     every: Annotated[bool, typer.Option("--all", help="List every cut there is.")] = False,
     operators: Annotated[
         bool, typer.Option("--operators", help="List what each operator costs as well.")

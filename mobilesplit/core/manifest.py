@@ -99,6 +99,15 @@ class Quantization(Document):
     """Digest of those inputs."""
 
 
+class Scale(Document):
+    """What an int8 value of a boundary stands for: ``(value - zero_point) * scale``."""
+
+    scale: float = Field(gt=0)
+    """Step between neighbouring values."""
+    zero_point: int = Field(ge=-128, le=127)
+    """The value that stands for 0.0."""
+
+
 class BundleCut(Document):
     """A cut together with what was exported for it."""
 
@@ -116,6 +125,9 @@ class BundleCut(Document):
     """By codec: encoders in the program that run on the head's outputs."""
     coverage: Coverage | None = None
     """What the backend's delegate runs of the head; None at ``input`` and without a delegate."""
+    scales: tuple[Scale | None, ...] = ()
+    """With int8 heads, for each boundary tensor: how the tail makes it float; None where it
+    crosses as it is. Empty for float heads."""
     deviation: Deviation | None = None
     """What quantizing did to the outputs at this cut; None for float heads."""
     scripts: tuple[str, ...] = ()
@@ -159,7 +171,11 @@ class Manifest(Document):
     golden_output: str
     """File with the whole model's outputs for them (safetensors)."""
     tolerance: float = Field(gt=0)
-    """Largest ``max_abs_error`` that was accepted."""
+    """Largest ``max_abs_error`` that was accepted of a float head."""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """Cuts that did not hold when they were verified, with why."""
+    notices: tuple[str, ...] = ()
+    """What else whoever exports should know."""
     sha256: dict[str, str]
     """Digest of every other file of the bundle, by name."""
     versions: dict[str, str]

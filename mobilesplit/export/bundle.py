@@ -43,7 +43,7 @@ def write_bundle(
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
-            digests[name] = _sha256(path)
+            digests[name] = file_sha256(path)
         complete = manifest.model_copy(update={"sha256": digests})
         (folder / MANIFEST).write_text(complete.save(), encoding="utf-8")
         return complete
@@ -99,7 +99,7 @@ def load_bundle(path: Path) -> Bundle:
         file = _inside(path, name)
         if not file.is_file():
             raise BundleError(f"{path}: {name} is missing.", next_step=_AGAIN)
-        if _sha256(file) != digest:
+        if file_sha256(file) != digest:
             raise BundleError(f"{path}: {name} is not what was exported.", next_step=_AGAIN)
     return Bundle(root=path, manifest=manifest)
 
@@ -212,6 +212,7 @@ def _looks_like_a_bundle(folder: Path) -> bool:
     return str(schema).split("/")[0] == SCHEMA.split("/")[0]
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,20 +1,20 @@
 """Heads as the methods of one ExecuTorch program that share their weights.
 
-The rule: lower once. Each stage is lowered a single time; a head is the lowered stages in
-order, joined on the edge dialect's graph, so equal delegate blobs are stored once in the file.
+The rule: nothing is lowered here. A head is what its boundary depends on in the lowered parts of
+the model, joined on the edge dialect's graph, so equal delegate blobs are stored once in the file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager
 from executorch.exir.lowered_backend_module import LoweredBackendModule
+from executorch.exir.verification.verifier import EXIREdgeDialectVerifier
 from torch import Tensor, fx, nn
 from torch._subclasses import FakeTensorMode
 from torch.export import ExportedProgram
@@ -29,7 +29,31 @@ from torch.export.graph_signature import (
 )
 from torch.utils import _pytree as pytree
 
-Backend = Literal["xnnpack", "portable"]
+from mobilesplit.core.manifest import Coverage
+from mobilesplit.export.boundaries import is_mark
+from mobilesplit.export.coverage import coverage
+from mobilesplit.export.lowered import Delegate, Layout, Lowered, Node, Weight, refs, resolved
+
+
+@dataclass(frozen=True)
+class Part:
+    """What lies between two cuts, by their indices, of a lowered program that has it inside."""
+
+    lowered: Lowered
+    first_cut: int
+    last_cut: int
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A method that is ready to be emitted."""
+
+    program: ExportedProgram
+    delegated_operators: int
+
+    def coverage(self, total_flops: int) -> Coverage:
+        """What delegates run of it; ``total_flops`` are the method's."""
+        return coverage(self.program.graph.nodes, self.delegated_operators, total_flops)
 
 
 def method_names(cut_ids: Iterable[str]) -> list[str]:
@@ -45,161 +69,172 @@ def method_names(cut_ids: Iterable[str]) -> list[str]:
     return names
 
 
-def compile_heads(
-    stages: Sequence[ExportedProgram], methods: Sequence[str], backend: Backend
-) -> bytes:
-    """An ExecuTorch program (.pte) whose method k runs the stages 0 to k.
-
-    Args:
-        stages: stage k's inputs are stage k-1's outputs, in the same order; all at batch 1.
-        methods: a name for each stage's end.
-        backend: ``xnnpack`` delegates what XNNPACK takes; ``portable`` delegates nothing.
-    """
-    lowered = _lower(stages, backend)
-    heads = {method: _join(lowered[: depth + 1]) for depth, method in enumerate(methods)}
-    return bytes(EdgeProgramManager(heads).to_executorch().buffer)
+def emit(methods: Mapping[str, Composed]) -> bytes:
+    """An ExecuTorch program (.pte) with these methods."""
+    programs = {name: method.program for name, method in methods.items()}
+    return bytes(EdgeProgramManager(programs).to_executorch().buffer)
 
 
-def _lower(stages: Sequence[ExportedProgram], backend: Backend) -> list[ExportedProgram]:
-    """Every stage on the edge dialect, with its delegates."""
-    programs = {f"stage_{index}": stage for index, stage in enumerate(stages)}
-    partitioners = {
-        name: [XnnpackPartitioner()] if backend == "xnnpack" else [] for name in programs
-    }
-    manager = to_edge_transform_and_lower(programs, partitioner=partitioners)
-    lowered = [manager.exported_program(name) for name in programs]
-    for program in lowered:
-        for node in program.graph.find_nodes(op="get_attr"):
-            delegate = getattr(program.graph_module, str(node.target))
-            if isinstance(delegate, LoweredBackendModule):
-                # Passes run a delegate's original program for its output's shape, again for
-                # every head it is in: one that only has the shape makes emitting 7 times
-                # faster. A private name: executorch is pinned, and export checks every head.
-                delegate._original_exported_program = _shapes_only(delegate.original_module)
-    return lowered
+class Composer:
+    """Joins lowered parts to methods; each delegate is rebuilt once for all of them."""
+
+    def __init__(self) -> None:
+        self._modules: dict[int, tuple[Delegate, LoweredBackendModule]] = {}
+
+    def head(self, parts: Sequence[Part]) -> Composed:
+        """A head: the first part begins at ``input``, each other where the one before it ends."""
+        return _compose(self, [_Piece.of(part) for part in parts])
+
+    def between(self, lowered: Lowered, starts: Sequence[str], ends: Sequence[str]) -> Composed:
+        """What lies between some inputs of a lowered program and some of its outputs, by name."""
+        return _compose(self, [_Piece(lowered, starts, ends)])
+
+    def module(self, delegate: Delegate) -> LoweredBackendModule:
+        """The delegate as executorch wants it."""
+        if id(delegate) not in self._modules:
+            self._modules[id(delegate)] = (
+                delegate,
+                LoweredBackendModule(
+                    # Passes run a delegate's program for its outputs' shapes, again for every head
+                    # it is in: one that only has the shapes makes emitting 7 times faster.
+                    _shapes_only(delegate),
+                    delegate.backend_id,
+                    delegate.processed_bytes,
+                    delegate.compile_specs,
+                    delegate.named_data,
+                ),
+            )
+        return self._modules[id(delegate)][1]
 
 
-def _shapes_only(program: ExportedProgram) -> ExportedProgram:
-    """A program that does nothing but return tensors of the same shape, dtype and dim order."""
-    signature = program.graph_signature
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
-    inputs = tuple(
-        torch.zeros(values[n].shape, dtype=values[n].dtype) for n in signature.user_inputs
-    )
-    return torch.export.export(
-        _Empty([values[n] for n in signature.user_outputs]), inputs, strict=False
-    )
+@dataclass(frozen=True)
+class _Piece:
+    """What ``ends`` need of a lowered program, from ``starts`` on; nodes by name."""
 
+    lowered: Lowered
+    starts: Sequence[str]
+    ends: Sequence[str]
 
-class _Empty(nn.Module):
-    def __init__(self, likes: list[Tensor]) -> None:
-        super().__init__()
-        self.layouts = [(tuple(v.shape), tuple(v.dim_order()), v.dtype) for v in likes]
+    @classmethod
+    def of(cls, part: Part) -> _Piece:
+        starts = part.lowered.marks(part.first_cut) or part.lowered.inputs
+        ends = part.lowered.values(part.last_cut) or part.lowered.outputs
+        return cls(part.lowered, starts, ends)
 
-    def forward(self, *_inputs: Tensor) -> list[Tensor]:
-        return [
-            torch.empty_permuted(size, order, dtype=dtype) for size, order, dtype in self.layouts
-        ]
+    @property
+    def nodes(self) -> list[Node]:
+        """What has to be copied, in topological order."""
+        by_name = {node.name: node for node in self.lowered.nodes}
+        needed: set[str] = set(self.starts)
+        pending = list(self.ends)
+        while pending:
+            name = pending.pop()
+            if name not in needed:
+                needed.add(name)
+                pending += refs(by_name[name])
+        needed.difference_update(self.starts)
+        return [node for node in self.lowered.nodes if node.name in needed]
 
 
 @dataclass
-class _Joined:
-    """A head under construction."""
+class _Method:
+    """A method under construction."""
 
+    composer: Composer
     graph: fx.Graph = field(default_factory=fx.Graph)
     mode: FakeTensorMode = field(default_factory=FakeTensorMode)
-    attributes: dict[str, Any] = field(default_factory=dict)
+    delegates: dict[str, LoweredBackendModule] = field(default_factory=dict)
+    delegated_operators: int = 0
     state: dict[str, Any] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
-    weight_specs: list[InputSpec] = field(default_factory=list)
-    input_specs: list[InputSpec] = field(default_factory=list)
-    values: list[fx.Node] = field(default_factory=list)
-    """What the stages so far return: the next stage's inputs."""
+    specs: list[InputSpec] = field(default_factory=list)
 
-    def placeholder(self, node: fx.Node, name: str) -> fx.Node:
-        """A placeholder like ``node``."""
-        return self.adopt(self.graph.placeholder(name), node)
-
-    def adopt(self, copy: fx.Node, node: fx.Node) -> fx.Node:
-        """Give ``copy`` what is known of ``node``: values of one graph share a FakeTensorMode."""
-        copy.meta = dict(node.meta)
-        if "val" in node.meta:
-            copy.meta["val"] = pytree.tree_map_only(Tensor, self._like, node.meta["val"])
+    def add_weight(self, name: str, node: Node, weight: Weight, prefix: str) -> fx.Node:
+        """A placeholder for a weight that no delegate has taken, named to be its piece's own."""
+        copy = self._placeholder(prefix + name, node)
+        target = prefix + weight.target
+        (self.state if weight.in_state_dict else self.constants)[target] = weight.tensor
+        argument = TensorArgument(copy.name)
+        self.specs.append(InputSpec(weight.kind, argument, target, weight.persistent))
         return copy
 
-    def _like(self, value: Tensor) -> Tensor:
-        with self.mode:
-            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
+    def add_input(self, name: str, node: Node) -> fx.Node:
+        copy = self._placeholder(name, node)
+        self.specs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(copy.name), None))
+        return copy
+
+    def add_operator(self, node: Node, lowered: Lowered, copies: dict[str, fx.Node]) -> fx.Node:
+        """A delegate, a call of one, or an operator that was left out."""
+        if node.op == "get_attr":
+            target = f"lowered_module_{len(self.delegates)}"
+            delegate = lowered.delegates[str(node.target)]
+            self.delegates[target] = self.composer.module(delegate)
+            self.delegated_operators += delegate.operators
+            return self.graph.get_attr(target)
+        args, kwargs = resolved((node.args, node.kwargs), copies)
+        copy = self.graph.call_function(node.target, args, kwargs)
+        copy.meta["val"] = self._value(node)
+        return copy
+
+    def _placeholder(self, name: str, node: Node) -> fx.Node:
+        copy = self.graph.placeholder(name)
+        copy.meta["val"] = self._value(node)
+        return copy
+
+    def _value(self, node: Node) -> Any:
+        """Values of one graph share a FakeTensorMode."""
+
+        def fake(layout: Layout) -> Tensor:
+            with self.mode:
+                return torch.empty_strided(layout.size, layout.stride, dtype=layout.dtype)
+
+        return pytree.tree_map_only(Layout, fake, node.value)
 
 
-def _join(stages: Sequence[ExportedProgram]) -> ExportedProgram:
-    """The edge programs ``stages`` one after the other as one edge program."""
-    joined = _Joined()
+def _compose(composer: Composer, pieces: Sequence[_Piece]) -> Composed:
+    """The pieces one after the other as one edge program."""
+    method = _Method(composer)
     # Placeholders come first in a graph, weights in front of inputs.
-    weights = [_add_weights(joined, stage, index) for index, stage in enumerate(stages)]
-    by_name = {node.name: node for node in stages[0].graph.find_nodes(op="placeholder")}
-    for name in stages[0].graph_signature.user_inputs:
-        node = joined.placeholder(by_name[str(name)], str(name))
-        spec = InputSpec(InputKind.USER_INPUT, TensorArgument(node.name), None)
-        joined.input_specs.append(spec)
-        joined.values.append(node)
-    for stage, copies in zip(stages, weights, strict=True):
-        _add_operators(joined, stage, copies)
-    joined.graph.output(tuple(joined.values))
+    copies: list[dict[str, fx.Node]] = []
+    for index, piece in enumerate(pieces):
+        weights = piece.lowered.weights
+        copies.append({
+            node.name: method.add_weight(node.name, node, weights[node.name], f"p{index}_")
+            for node in piece.nodes
+            if node.name in weights
+        })  # fmt: skip
+    by_name = {node.name: node for node in pieces[0].lowered.nodes}
+    values = [method.add_input(name, by_name[name]) for name in pieces[0].starts]
+    for piece, own in zip(pieces, copies, strict=True):
+        own.update(zip(piece.starts, values, strict=True))
+        for node in piece.nodes:
+            if is_mark(node.target):
+                own[node.name] = own[refs(node)[0]]
+            elif node.op != "placeholder":
+                own[node.name] = method.add_operator(node, piece.lowered, own)
+        values = [own[name] for name in piece.ends]
+    return _finished(method, values)
+
+
+def _finished(method: _Method, values: Sequence[fx.Node]) -> Composed:
+    method.graph.output(tuple(values))
     outputs = [
-        OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), None)
-        for node in joined.values
+        OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(node.name), None) for node in values
     ]
-    return ExportedProgram(
-        root=joined.attributes,
-        graph=joined.graph,
-        graph_signature=ExportGraphSignature(joined.weight_specs + joined.input_specs, outputs),
-        state_dict=joined.state,
+    num_inputs = sum(spec.kind == InputKind.USER_INPUT for spec in method.specs)
+    program = ExportedProgram(
+        root=method.delegates,
+        graph=method.graph,
+        graph_signature=ExportGraphSignature(method.specs, outputs),
+        state_dict=method.state,
         range_constraints={},
-        module_call_graph=[ModuleCallEntry("", _call(len(joined.input_specs), len(outputs)))],
-        constants=joined.constants,
-        verifiers=[stages[0].verifier],
+        module_call_graph=[ModuleCallEntry("", _call(num_inputs, len(outputs)))],
+        constants=method.constants,
+        verifiers=[
+            EXIREdgeDialectVerifier(edge_compile_config=EdgeCompileConfig(), class_only=True)
+        ],
     )
-
-
-def _add_weights(joined: _Joined, stage: ExportedProgram, index: int) -> dict[fx.Node, fx.Node]:
-    """Placeholders for the weights that no delegate has taken, renamed to be the stage's own."""
-    copies = {}
-    by_name = {node.name: node for node in stage.graph.find_nodes(op="placeholder")}
-    for spec in stage.graph_signature.input_specs:
-        if spec.kind == InputKind.USER_INPUT:
-            continue
-        node = by_name[spec.arg.name]
-        copy = joined.placeholder(node, f"s{index}_{node.name}")
-        target = f"s{index}_{spec.target}"
-        if spec.target in stage.state_dict:
-            joined.state[target] = stage.state_dict[spec.target]
-        else:
-            joined.constants[target] = stage.constants[str(spec.target)]
-        joined.weight_specs.append(
-            InputSpec(spec.kind, TensorArgument(copy.name), target, spec.persistent)
-        )
-        copies[node] = copy
-    return copies
-
-
-def _add_operators(joined: _Joined, stage: ExportedProgram, copies: dict[fx.Node, fx.Node]) -> None:
-    """The stage's operators behind those already there; ``copies`` holds its weights."""
-    signature = stage.graph_signature
-    user_inputs = [str(name) for name in signature.user_inputs]
-    for node in stage.graph.nodes:
-        if node.op == "placeholder":
-            if node not in copies:
-                copies[node] = joined.values[user_inputs.index(node.name)]
-        elif node.op == "get_attr":
-            target = f"lowered_module_{len(joined.attributes)}"
-            joined.attributes[target] = getattr(stage.graph_module, str(node.target))
-            copies[node] = joined.adopt(joined.graph.get_attr(target), node)
-        elif node.op == "call_function":
-            copy = joined.graph.node_copy(node, lambda value: copies[value])
-            copies[node] = joined.adopt(copy, node)
-    by_name = {node.name: node for node in copies}
-    joined.values = [copies[by_name[str(name)]] for name in signature.user_outputs]
+    return Composed(program, method.delegated_operators)
 
 
 def _call(num_inputs: int, num_outputs: int) -> ModuleCallSignature:
@@ -207,3 +242,21 @@ def _call(num_inputs: int, num_outputs: int) -> ModuleCallSignature:
     in_spec = pytree.tree_structure(((0,) * num_inputs, {}))
     out_spec = pytree.tree_structure((0,) * num_outputs)
     return ModuleCallSignature(inputs=[], outputs=[], in_spec=in_spec, out_spec=out_spec)
+
+
+def _shapes_only(delegate: Delegate) -> ExportedProgram:
+    """A program that returns tensors of the delegate's shapes, and computes nothing."""
+    inputs = tuple(torch.zeros(layout.size, dtype=layout.dtype) for layout in delegate.inputs)
+    return torch.export.export(_Empty(delegate.outputs), inputs, strict=False)
+
+
+class _Empty(nn.Module):
+    def __init__(self, layouts: Sequence[Layout]) -> None:
+        super().__init__()
+        self.layouts = layouts
+
+    def forward(self, *_inputs: Tensor) -> list[Tensor]:
+        return [
+            torch.empty_permuted(layout.size, layout.dim_order, dtype=layout.dtype)
+            for layout in self.layouts
+        ]

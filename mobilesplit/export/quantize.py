@@ -33,6 +33,7 @@ from mobilesplit.segment.trace import Graph, graph_of, spec_of
 
 _ATEN = torch.ops.aten
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+_QUANTIZE_DYNAMICALLY = torch.ops.quantized_decomposed.quantize_per_tensor.tensor
 _CLAMPED = {
     _ATEN.conv1d.default,
     _ATEN.conv2d.default,
@@ -41,7 +42,7 @@ _CLAMPED = {
     _ATEN.linear.default,
 }
 """Operators that XNNPACK runs together with a clamp behind them."""
-_SUMS = {_ATEN.add.Tensor, _ATEN.mul.Tensor}
+_JOINS = {_ATEN.add.Tensor, _ATEN.cat.default, _ATEN.mul.Tensor}
 _FLOAT = {
     _ATEN.bmm.default,
     _ATEN.layer_norm.default,
@@ -100,7 +101,7 @@ def quantize(graph: Graph, calibration: Iterable[Sequence[Tensor]]) -> Graph:
         raise ModelError(
             f"The model cannot be quantized: {reason.rstrip('.')}.", next_step=_NEXT_STEP
         ) from error
-    if not module.graph.find_nodes(op="call_function", target=_QUANTIZE):
+    if not any(node.target in (_QUANTIZE, _QUANTIZE_DYNAMICALLY) for node in module.graph.nodes):
         raise ModelError("Nothing in the model can be quantized.", next_step=_NEXT_STEP)
     return graph_of(module, graph.example_inputs)
 
@@ -192,16 +193,21 @@ def _pads_its_input(conv: fx.Node, pad: fx.Node) -> bool:
 
 
 class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no types
-    """XNNPACK's quantizer, but for three things that cost accuracy or time as it comes.
+    """XNNPACK's quantizer, but for what costs accuracy or time as it comes.
 
     It rounds a convolution's output to 8 bits before hardtanh clamps it: most of the range is
-    then spent on values that the clamp throws away. It rounds sums that only float operators
-    take, an attention's masked scores say, whose range is beyond 8 bits. It rounds what is
-    padded with zeros once more, with another scale.
+    then spent on values that the clamp throws away. It rounds what is padded with zeros once
+    more, with another scale. It rounds sums for float operators, an attention's masked scores
+    say, whose range is beyond 8 bits, and gives the activations of a transformer's linear
+    layers a range for good, although a few of them are hundreds of times larger than the rest:
+    here such layers round what they get by the range it has (dynamic quantization).
     """
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         floats = _left_in_float(model)
+        if floats:
+            dynamic = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+            self.set_operator_type(_ATEN.linear.default, dynamic)
         self.set_filter_function(lambda node: node not in floats)
         model = super().annotate(model)
         for node in model.graph.find_nodes(op="call_function", target=_ATEN.hardtanh.default):
@@ -212,10 +218,10 @@ class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no t
 
 
 def _left_in_float(model: fx.GraphModule) -> set[fx.Node]:
-    """Float operators, and the sums and products that one of them takes, at once or by another."""
+    """Float operators, and what is joined for one of them, at once or by way of another join."""
     floats: set[fx.Node] = set()
     for node in reversed(model.graph.nodes):
-        if node.target in _FLOAT or (node.target in _SUMS and floats.intersection(node.users)):
+        if node.target in _FLOAT or (node.target in _JOINS and floats.intersection(node.users)):
             floats.add(node)
     return floats
 

@@ -6,7 +6,8 @@ one of the model's inputs on the way means that the boundary does not divide the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx
@@ -43,6 +44,30 @@ def stage(graph: Graph, start: Cut, end: Cut) -> fx.GraphModule:
     return _piece(graph, _values(graph, start), _values(graph, end), "Stage")
 
 
+def chain(
+    graph: Graph, cuts: Sequence[Cut], mark: Callable[[fx.Graph, fx.Node, int, int], fx.Node]
+) -> fx.GraphModule:
+    """The stages between ``cuts`` one after the other: the first's boundary in, the last's out.
+
+    Args:
+        mark: called with the new graph, a value that crosses ``cuts[i]``, ``i`` and the value's
+            place in the boundary, for every inner cut; what it returns is what crosses.
+
+    Raises:
+        ModelError: as ``stage``.
+    """
+    boundaries = [_values(graph, cut) for cut in cuts]
+    whole = fx.Graph()
+    crossing = {value: _placeholder(whole, value) for value in boundaries[0]}
+    for index, (starts, ends) in enumerate(pairwise(boundaries), 1):
+        results = _copy_between(graph, starts, ends, whole, crossing)
+        if index < len(cuts) - 1:
+            results = [mark(whole, result, index, place) for place, result in enumerate(results)]
+        crossing = dict(zip(ends, results, strict=True))
+    whole.output(tuple(crossing.values()))
+    return fx.GraphModule(graph.module, whole, "Chain")
+
+
 def run(piece: fx.GraphModule, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The outputs of a head, tail or stage, without gradients."""
     with torch.no_grad():
@@ -60,20 +85,35 @@ def _values(graph: Graph, cut: Cut) -> tuple[fx.Node, ...]:
 def _piece(
     graph: Graph, starts: tuple[fx.Node, ...], ends: tuple[fx.Node, ...], class_name: str
 ) -> fx.GraphModule:
-    needed = _needed(starts, ends)
     piece = fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for value in starts:
-        copies[value] = piece.placeholder(value.name)
-        copies[value].meta = dict(value.meta)
+    crossing = {value: _placeholder(piece, value) for value in starts}
+    piece.output(tuple(_copy_between(graph, starts, ends, piece, crossing)))
+    # GraphModule takes what the graph refers to from the whole: the same tensors, no copies.
+    return fx.GraphModule(graph.module, piece, class_name)
+
+
+def _placeholder(piece: fx.Graph, value: fx.Node) -> fx.Node:
+    copy = piece.placeholder(value.name)
+    copy.meta = dict(value.meta)
+    return copy
+
+
+def _copy_between(
+    graph: Graph,
+    starts: tuple[fx.Node, ...],
+    ends: tuple[fx.Node, ...],
+    piece: fx.Graph,
+    crossing: dict[fx.Node, fx.Node],
+) -> list[fx.Node]:
+    """Append what lies between two boundaries to ``piece``; what stands for ``ends`` there."""
+    needed = _needed(starts, ends)
+    copies = dict(crossing)
     for node in graph.module.graph.nodes:
         if node in needed:
             if node.op == "placeholder":
                 raise ModelError(f"A cut does not divide the graph: {node.name} passes it by.")
             copies[node] = piece.node_copy(node, lambda value: copies[value])
-    piece.output(tuple(_row_major(piece, value, copies[value]) for value in ends))
-    # GraphModule takes what the graph refers to from the whole: the same tensors, no copies.
-    return fx.GraphModule(graph.module, piece, class_name)
+    return [_row_major(piece, value, copies[value]) for value in ends]
 
 
 def _row_major(piece: fx.Graph, value: fx.Node, copy: fx.Node) -> fx.Node:

@@ -7,9 +7,12 @@ them; `export.encoders` does the same on the device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mobilesplit.core.errors import WireError
+from mobilesplit.core.manifest import Scale
 from mobilesplit.core.results import Array
 
 MIN, MAX = -128, 127
@@ -44,6 +47,22 @@ def dequantize(values: Array, scale: Array, zero_point: Array, dtype: str) -> Ar
     """The floats, as ``dtype``, of what `quantize` returned and `check_parameters` passed."""
     steps = values.astype(np.float32) - np.float32(zero_point[0])
     return (steps * np.float32(scale[0])).astype(dtype, copy=False)
+
+
+def floats_of(boundary: Sequence[Array], scales: Sequence[Scale | None]) -> tuple[Array, ...]:
+    """What an int8 head's boundary stands for, float32; tensors without a scale as they are.
+
+    Args:
+        scales: one a tensor, or none at all (float heads).
+    """
+    if not scales:
+        return tuple(boundary)
+    return tuple(
+        tensor
+        if scale is None
+        else (tensor.astype(np.float32) - np.float32(scale.zero_point)) * np.float32(scale.scale)
+        for tensor, scale in zip(boundary, scales, strict=True)
+    )
 
 
 def check_parameters(name: str, scale: Array, zero_point: Array) -> None:

@@ -1,0 +1,172 @@
+"""Heads as methods of one ExecuTorch program: float for any backend, int8 for XNNPACK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor
+
+from mobilesplit.core.cuts import INPUT, Cut
+from mobilesplit.core.manifest import BundleCut, Quantization, Scale
+from mobilesplit.export.calibration import digest
+from mobilesplit.export.heads import Lowering, Program
+from mobilesplit.export.kinds import CheckedHeads, Progress
+from mobilesplit.export.quantize import quantize, quantized_cuts
+from mobilesplit.export.settings import ExportSettings
+from mobilesplit.export.verification import (
+    Head,
+    Heads,
+    Reference,
+    Tails,
+    check_head,
+    check_input,
+)
+from mobilesplit.export.workers import Workers, num_workers
+from mobilesplit.segment.trace import Graph
+
+PROGRAM = "heads.pte"
+
+
+class ExecutorchHeads:
+    """The heads of one graph; a `kinds.HeadKind`.
+
+    Args:
+        calibration: inputs to quantize with; None leaves the heads float.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        cuts: Sequence[Cut],
+        settings: ExportSettings,
+        calibration: Sequence[Sequence[Tensor]] | None,
+        progress: Progress,
+    ) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._graph = graph
+        self._cuts = {cut.id: cut for cut in cuts}
+        self._scales: dict[str, tuple[Scale | None, ...]] = {}
+        self._quantization: Quantization | None = None
+        self._dropped: dict[str, str] = {}
+        if calibration is not None:
+            self._quantize(calibration)
+        self._workers = Workers(num_workers(len(graph.operators), settings.jobs))
+        self._lowerings: list[Lowering] = []
+        self._finished = False
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Cuts that the int8 graph cannot be divided at, with why."""
+        return self._dropped
+
+    def __enter__(self) -> Self:
+        self._workers.__enter__()
+        backends = [self._settings.backend]
+        if not self._runs_here:
+            backends.append("portable")
+        cuts = [cut for cut in self._cuts.values() if cut.id not in self._dropped]
+        try:
+            for backend in backends:
+                self._lowerings.append(Lowering.begin(self._graph, cuts, backend, self._workers))
+        except BaseException:
+            self._workers.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.__exit__()
+
+    def check(
+        self, cuts: Sequence[Cut], tails: Tails, reference: Reference, progress: Progress
+    ) -> CheckedHeads:
+        """Compose the heads of ``cuts`` and run each, with its encoders and its tail."""
+        if not self._finished:
+            for lowering in self._lowerings:
+                lowering.finish(progress)
+            self._finished = True
+        progress(f"compose {len(cuts) - 1} heads")
+        ids = [cut.id for cut in cuts]
+        programs = [lowering.program(ids, self._settings.codecs) for lowering in self._lowerings]
+        written, runnable = programs[0], programs[-1]
+        heads = Heads(runnable.pte)
+        entries, wrong = [], {}
+        for index, cut in enumerate(cuts):
+            progress(f"run {cut.id} and compare ({index + 1}/{len(cuts)})")
+            entry, why = self._check(cut, index, runnable, heads, tails, reference)
+            entries.append(_described(entry, written))
+            if why is not None:
+                wrong[cut.id] = why
+        return CheckedHeads(
+            entries=tuple(entries),
+            wrong=wrong,
+            files={PROGRAM: partial(_write, written.pte)},
+            program=PROGRAM,
+            ran_here=self._runs_here,
+            quantization=self._quantization,
+        )
+
+    @property
+    def _runs_here(self) -> bool:
+        """ExecuTorch's Python runtime has XNNPACK and the portable operators, and no GPU."""
+        return self._settings.backend != "vulkan"
+
+    def _quantize(self, calibration: Sequence[Sequence[Tensor]]) -> None:
+        self._progress(f"quantize with {len(calibration)} inputs")
+        graph = quantize(self._graph, calibration)
+        found, dropped = quantized_cuts(self._cuts.values(), graph)
+        self._graph = graph
+        self._dropped = dict(dropped)
+        for entry in found:
+            # The order of cuts, and their work, stay those of the float graph.
+            self._cuts[entry.cut.id] = self._cuts[entry.cut.id].model_copy(
+                update={"boundary": entry.cut.boundary}
+            )
+            self._scales[entry.cut.id] = entry.scales
+        self._quantization = Quantization(
+            calibration_inputs=len(calibration), calibration_sha256=digest(calibration)
+        )
+
+    def _check(
+        self,
+        cut: Cut,
+        index: int,
+        program: Program,
+        heads: Heads,
+        tails: Tails,
+        reference: Reference,
+    ) -> tuple[BundleCut, str | None]:
+        boundary = self._cuts[cut.id].boundary
+        head = Head(
+            cut=cut.model_copy(update={"boundary": boundary}),
+            scales=self._scales.get(cut.id, ()),
+            encoders=program.encoders.get(cut.id, {}),
+        )
+        if cut.id == INPUT:
+            return check_input(head, tails, reference)
+        return check_head(
+            head,
+            index,
+            program.methods[cut.id],
+            heads.run,
+            tails,
+            reference,
+            quantized=self._quantization is not None,
+        )
+
+
+def _described(entry: BundleCut, written: Program) -> BundleCut:
+    """``entry`` with what is known of the head without running it."""
+    return entry.model_copy(
+        update={
+            "fused": entry.cut.id in written.fused,
+            "coverage": written.coverage.get(entry.cut.id),
+        }
+    )
+
+
+def _write(data: bytes, path: Path) -> None:
+    path.write_bytes(data)

@@ -1,0 +1,85 @@
+"""Marked programs to the edge dialect and its delegates: what takes the time of an export.
+
+The rule: lower once. A delegate never reaches over a mark, so the lowered program can be taken
+apart at every cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch.ao.quantization.fx._decomposed  # noqa: F401  # registers quantized_decomposed
+from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.backend.partitioner import Partitioner, PartitionResult
+from executorch.exir.backend.utils import tag_constant_data
+from executorch.exir.lowered_backend_module import LoweredBackendModule
+from torch import fx
+from torch.export import ExportedProgram
+
+from mobilesplit.export.boundaries import is_mark, stages_of
+from mobilesplit.export.coverage import count_operators
+from mobilesplit.export.lowered import Lowered
+
+Backend = Literal["xnnpack", "vulkan", "portable"]
+
+_PARTITIONERS: dict[str, Callable[[], Partitioner]] = {
+    "xnnpack": XnnpackPartitioner,
+    "vulkan": VulkanPartitioner,
+}
+_TAG = "delegation_tag"
+
+
+def lower(program: ExportedProgram, backend: Backend, *, first_stage: int = 0) -> Lowered:
+    """Lower ``program``, whose marks are left in place.
+
+    Args:
+        backend: ``portable`` delegates nothing.
+        first_stage: the stage of what lies in front of every mark.
+    """
+    make = _PARTITIONERS.get(backend)
+    partitioners = [_StageByStage(make(), first_stage)] if make else []
+    lowered = to_edge_transform_and_lower(program, partitioner=partitioners).exported_program()
+    operators = {
+        str(node.target): count_operators(delegate.original_module.graph)
+        for node in lowered.graph.find_nodes(op="get_attr")
+        if isinstance(
+            delegate := getattr(lowered.graph_module, str(node.target)), LoweredBackendModule
+        )
+    }
+    return Lowered.of(lowered, operators)
+
+
+class _StageByStage(Partitioner):  # type: ignore[misc]  # executorch has no types
+    """Another partitioner, whose partitions are divided where they reach into several stages.
+
+    A mark keeps what it separates apart; this also parts branches that no mark lies between.
+    Each part stays convex: a stage is an interval of the topological order.
+    """
+
+    def __init__(self, inner: Partitioner, first_stage: int) -> None:
+        super().__init__()
+        self._inner = inner
+        self._first_stage = first_stage
+
+    def ops_to_not_decompose(
+        self, ep: ExportedProgram
+    ) -> tuple[list[Any], Callable[[fx.Node], bool] | None]:
+        kept, wanted = self._inner.ops_to_not_decompose(ep)
+        return kept, wanted
+
+    def partition(self, exported_program: ExportedProgram) -> PartitionResult:
+        result = self._inner.partition(exported_program)
+        program = result.tagged_exported_program
+        stages = stages_of(program.graph, self._first_stage)
+        tags = {}
+        for node in program.graph.nodes:
+            tag = node.meta.pop(_TAG, None)
+            if tag is None or node.op == "placeholder" or is_mark(node.target):
+                continue
+            node.meta[_TAG] = f"{tag}_stage{stages[node]}"
+            tags[node.meta[_TAG]] = result.partition_tags[tag]
+        tag_constant_data(program)
+        return PartitionResult(tagged_exported_program=program, partition_tags=tags)
