@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from mobilesplit.core.cuts import INPUT, Cut
 from mobilesplit.core.manifest import BundleCut, Quantization, Scale
 from mobilesplit.export.calibration import digest
+from mobilesplit.export.composition import compose
 from mobilesplit.export.heads import Lowering, Program
 from mobilesplit.export.kinds import CheckedHeads, Progress
 from mobilesplit.export.quantize import quantize, quantized_cuts
@@ -28,6 +31,8 @@ from mobilesplit.export.workers import Workers, num_workers
 from mobilesplit.segment.trace import Graph
 
 PROGRAM = "heads.pte"
+_GROUPS_PER_PROCESS = 2
+"""More and smaller groups than processes, so that all have done at about the same time."""
 
 
 class ExecutorchHeads:
@@ -55,6 +60,7 @@ class ExecutorchHeads:
         if calibration is not None:
             self._quantize(calibration)
         self._workers = Workers(num_workers(len(graph.operators), settings.jobs))
+        self._exit = ExitStack()
         self._lowerings: list[Lowering] = []
         self._finished = False
 
@@ -64,21 +70,24 @@ class ExecutorchHeads:
         return self._dropped
 
     def __enter__(self) -> Self:
-        self._workers.__enter__()
+        self._exit.enter_context(self._workers)
+        if self._workers.count:
+            # The cores are spoken for: torch's idle threads would spin against the workers.
+            self._exit.enter_context(_one_thread())
         backends = [self._settings.backend]
         if not self._runs_here:
             backends.append("portable")
         cuts = [cut for cut in self._cuts.values() if cut.id not in self._dropped]
-        try:
+        composition = compose(cuts, num_groups=_GROUPS_PER_PROCESS * self._workers.count + 1)
+        with self._exit.pop_all() as started:  # which ends them again if this fails
             for backend in backends:
-                self._lowerings.append(Lowering.begin(self._graph, cuts, backend, self._workers))
-        except BaseException:
-            self._workers.__exit__()
-            raise
+                self._lowerings.append(Lowering(self._graph, cuts, composition, backend))
+                self._lowerings[-1].begin(self._workers)
+            self._exit = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._workers.__exit__()
+        self._exit.close()
 
     def check(
         self, cuts: Sequence[Cut], tails: Tails, reference: Reference, progress: Progress
@@ -87,6 +96,7 @@ class ExecutorchHeads:
         if not self._finished:
             for lowering in self._lowerings:
                 lowering.finish(progress)
+            self._exit.close()  # the workers' memory is free for what comes
             self._finished = True
         progress(f"compose {len(cuts) - 1} heads")
         ids = [cut.id for cut in cuts]
@@ -166,6 +176,16 @@ def _described(entry: BundleCut, written: Program) -> BundleCut:
             "coverage": written.coverage.get(entry.cut.id),
         }
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _write(data: bytes, path: Path) -> None:

@@ -7,22 +7,21 @@ export has to do is done meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Self
 
-import torch
+from torch.export import ExportedProgram
 
 from mobilesplit.core.cuts import Cut
 from mobilesplit.core.manifest import Coverage
 from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.export.boundaries import export_marked
-from mobilesplit.export.composition import Composition, compose
+from mobilesplit.export.composition import Composition
 from mobilesplit.export.encoders import encoder_name, encoders_program
 from mobilesplit.export.lowered import Lowered, unpack
 from mobilesplit.export.lowering import Backend, lower
 from mobilesplit.export.programs import Composed, Composer, Part, emit, method_names
-from mobilesplit.export.workers import Workers
+from mobilesplit.export.workers import Workers, cannot_be_lowered
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph
 from mobilesplit.wire.codecs import expected_blobs
@@ -48,7 +47,7 @@ class Program:
 
 
 class Lowering:
-    """The lowering of one graph, under way."""
+    """The lowering of one graph: handed to workers with ``begin``, done with ``finish``."""
 
     def __init__(
         self, graph: Graph, cuts: Sequence[Cut], composition: Composition, backend: Backend
@@ -57,40 +56,37 @@ class Lowering:
         self._cuts = list(cuts)
         self._composition = composition
         self._backend = backend
-        self._futures: dict[Future[bytes], Span] = {}
         self._lowered: dict[Span, Lowered] = {}
+        self._waiting = {span: self._marked(span) for span in self._spans()}
+        self._handed_over: dict[Span, Future[bytes]] = {}
 
-    @classmethod
-    def begin(cls, graph: Graph, cuts: Sequence[Cut], backend: Backend, workers: Workers) -> Self:
-        """Hand everything that must be lowered to ``workers``; without any, ``finish`` does it."""
-        lowering = cls(graph, cuts, compose(cuts, num_groups=max(1, workers.count)), backend)
+    def begin(self, workers: Workers) -> None:
+        """Let ``workers`` lower what they can until ``finish``."""
         if workers.count:
-            with quiet():
-                # The longest first: the last to finish is what everything waits for.
-                for span in sorted(lowering._spans(), key=lambda span: span[0] - span[1]):
-                    future = workers.submit(lowering._marked(span), backend, span[0])
-                    lowering._futures[future] = span
-        return lowering
+            for span, program in self._waiting.items():
+                future = workers.submit(program, self._backend, first_stage=span[0])
+                self._handed_over[span] = future
 
     def finish(self, progress: Callable[[str], None]) -> None:
-        """Wait until everything is lowered.
+        """Lower in this process what no worker has begun, and wait for the rest.
 
         Raises:
             ModelError: a part cannot be lowered.
         """
-        spans = self._spans()
-        with quiet():
-            if not self._futures:
-                for span in spans:
-                    progress(f"lower for {self._backend} ({len(self._lowered)}/{len(spans)})")
-                    self._lowered[span] = lower(
-                        self._marked(span), self._backend, first_stage=span[0]
-                    )
-                return
-            progress(f"lower for {self._backend} (0/{len(spans)})")
-            for future in as_completed(self._futures):
-                self._lowered[self._futures[future]] = unpack(future.result())
-                progress(f"lower for {self._backend} ({len(self._lowered)}/{len(spans)})")
+        # Workers begin with the first and longest: take from the other end.
+        for span in reversed(list(self._waiting)):
+            self._report(progress)
+            future = self._handed_over.get(span)
+            if future is None or future.cancel():
+                self._lowered[span] = _lower(self._waiting[span], self._backend, span[0])
+        for span, future in self._handed_over.items():
+            if not future.cancelled():
+                self._report(progress)
+                self._lowered[span] = unpack(future.result())
+        self._waiting.clear()
+
+    def _report(self, progress: Callable[[str], None]) -> None:
+        progress(f"lower for {self._backend} ({len(self._lowered)}/{len(self._waiting)})")
 
     def program(self, cut_ids: Sequence[str], codecs: Sequence[str]) -> Program:
         """The heads of some cuts, with encoders for ``codecs``, as one program.
@@ -120,16 +116,23 @@ class Lowering:
         )
 
     def _spans(self) -> list[Span]:
+        """What is to be lowered, the longest first."""
         fused = [(0, cut) for cut in self._composition.fused]
-        return list(dict.fromkeys([*self._composition.groups, *fused]))
+        spans = dict.fromkeys([*self._composition.groups, *fused])
+        return sorted(spans, key=self._work, reverse=True)
 
-    def _marked(self, span: Span) -> torch.export.ExportedProgram:
+    def _work(self, span: Span) -> int:
+        """Stages in a span."""
+        return span[1] - span[0]
+
+    def _marked(self, span: Span) -> ExportedProgram:
         """What lies in a span, as something to lower; a fused head has no marks inside."""
         first, last = span
         cuts = self._cuts[first : last + 1]
         if span not in self._composition.groups:
             cuts = [cuts[0], cuts[-1]]
-        return export_marked(self._graph, cuts, first_cut=first)
+        with quiet():
+            return export_marked(self._graph, cuts, first_cut=first)
 
     def _parts(self, cut: int) -> list[Part]:
         """What the head of a cut is composed of: a fused head to begin with, then stages."""
@@ -158,6 +161,19 @@ class Lowering:
         if wanted:
             methods.update(_encoder_methods(wanted, composer))
         return named
+
+
+def _lower(program: ExportedProgram, backend: Backend, first_stage: int) -> Lowered:
+    """Lower in this process.
+
+    Raises:
+        ModelError: executorch does not take it.
+    """
+    try:
+        with quiet():
+            return lower(program, backend, first_stage=first_stage)
+    except Exception as error:  # executorch raises whatever its passes raise
+        raise cannot_be_lowered(f"{type(error).__name__}: {error}") from error
 
 
 def _encoder_methods(

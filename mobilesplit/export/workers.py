@@ -6,6 +6,7 @@ in this process.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -24,14 +25,18 @@ from mobilesplit.export.exchange import Task, read_message, write_message
 from mobilesplit.export.lowering import Backend
 from mobilesplit.export.worker import LOWERED
 
-_OPERATORS_PER_WORKER = 100
+_OPERATORS_PER_PROCESS = 100
 """A worker with less to lower would take longer to start than to work."""
 
 
 def num_workers(num_operators: int, jobs: int | None) -> int:
-    """How many processes are worth starting: at most ``jobs`` (None: one a core); 0 for none."""
-    most = min(jobs or os.cpu_count() or 1, num_operators // _OPERATORS_PER_WORKER)
-    return most if most > 1 else 0
+    """How many workers are worth starting beside this process, which lowers too.
+
+    Args:
+        jobs: most processes in all; None is one a core.
+    """
+    processes = min(jobs or os.cpu_count() or 1, num_operators // _OPERATORS_PER_PROCESS)
+    return max(0, processes - 1)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class Workers:
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._workers: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max_workers=max(1, count))
+
+    @property
+    def pids(self) -> list[int]:
+        """Their process ids."""
+        return [worker.process.pid for worker in self._workers]
 
     def __enter__(self) -> Self:
         for _ in range(self.count):
@@ -77,7 +87,8 @@ class Workers:
         for worker in self._workers:
             for pipe in (worker.process.stdin, worker.process.stdout, worker.stderr):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # what was not sent to the dead
+                        pipe.close()
 
     def submit(self, program: ExportedProgram, backend: Backend, first_stage: int) -> Future[bytes]:
         """Lower ``program`` in the next worker that is free; a packed ``Lowered``.
@@ -105,7 +116,7 @@ class Workers:
             )
         self._idle.put(worker)
         if answer[:1] != LOWERED:
-            raise ModelError(f"The model cannot be lowered: {_first_line(answer[1:])}.")
+            raise cannot_be_lowered(answer[1:].decode(errors="replace"))
         return answer[1:]
 
 
@@ -118,6 +129,10 @@ def _end(worker: _Worker) -> str:
     return (f"signal {-code}" if code < 0 else f"exit code {code}") + said
 
 
-def _first_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[0].rstrip(".") if lines else "no reason was given"
+def cannot_be_lowered(said: str) -> ModelError:
+    """The error for what executorch said of a model, of which the first line is kept."""
+    lines = said.strip().splitlines() or ["no reason was given"]
+    return ModelError(
+        f"The model cannot be lowered: {lines[0][:300].rstrip('.')}.",
+        next_step="Try --backend portable.",
+    )
