@@ -6,7 +6,7 @@ is done the marks are taken out again (`programs`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import cast
 
 import torch
@@ -61,12 +61,22 @@ def is_mark(target: object) -> bool:
     return getattr(schema, "name", "") == "mobilesplit::boundary"
 
 
-def stages_of(graph: fx.Graph, first: int) -> dict[fx.Node, int]:
-    """The stage of every node: that behind the last mark in front of it, else ``first``."""
+def stages_of(graph: fx.Graph, inputs: Container[str], first: int) -> dict[fx.Node, int]:
+    """The stage of every node: that behind the last mark in front of it, else ``first``.
+
+    What depends on no input (a weight that is dequantized) is of the stage that first takes it.
+
+    Args:
+        inputs: names of the placeholders that are no weights.
+    """
     stages: dict[fx.Node, int] = {}
     for node in graph.nodes:
-        behind = [stages[value] for value in node.all_input_nodes]
+        behind = [stages[value] for value in node.all_input_nodes if value in stages]
         if is_mark(node.target):
             behind.append(cast(int, node.args[1]))
-        stages[node] = max(behind, default=first)
+        if behind or node.name in inputs:
+            stages[node] = max(behind, default=first)
+    for node in reversed(graph.nodes):
+        if node not in stages:
+            stages[node] = min((stages[user] for user in node.users), default=first)
     return stages

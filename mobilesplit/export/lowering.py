@@ -92,7 +92,8 @@ class _StageByStage(Partitioner):  # type: ignore[misc]  # executorch has no typ
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         result = self._inner.partition(exported_program)
         program = result.tagged_exported_program
-        stages = stages_of(program.graph, self._first_stage)
+        inputs = program.graph_signature.user_inputs
+        stages = stages_of(program.graph, inputs, self._first_stage)
         tags = {}
         for node in program.graph.nodes:
             tag = node.meta.pop(_TAG, None)

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mobilesplit.core.errors import ModelError, UnknownNameError, UsageError
-from mobilesplit.export import cache, export
+from mobilesplit.core.errors import BundleError, ModelError, UnknownNameError, UsageError
+from mobilesplit.core.manifest import TextInput
+from mobilesplit.export import cache, executorch_heads, verification
 from mobilesplit.export.bundle import load_bundle
 from mobilesplit.export.export import ExportOutcome, export_model
+from mobilesplit.export.settings import ExportSettings
 from mobilesplit.segment.model_source import LoadedModel
 from mobilesplit.segment.quiet import quiet, quiet_native
 from mobilesplit.segment.trace import trace
+from tests.export.networks import SkipNet, skip_net
+from tests.export.networks import loaded as loaded_model
 
-
-class SkipNet(nn.Module):
-    """``sin`` is not XNNPACK's: a head has delegates and portable operators in turns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
-        )
-        self.left = nn.Conv2d(8, 8, 3, padding=1)
-        self.right = nn.Conv2d(8, 8, 3, padding=1)
-        self.classify = nn.Linear(8, 5)
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = self.stem(image)
-        x = self.right(torch.sin(self.left(x))) + x
-        return self.classify(x.mean((2, 3)))
+FEW_CODECS = ExportSettings(codecs=())
 
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    torch.manual_seed(0)
-    return LoadedModel(
-        name="skip-net",
-        module=SkipNet().eval(),
-        example_inputs=(torch.randn(1, 3, 32, 32),),
-        weights="random",
-        preprocess=None,
-        labels=None,
-        description="",
-    )
+    return skip_net()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +48,7 @@ def outcome(loaded: LoadedModel, roots: tuple[Path, Path]) -> ExportOutcome:
 def test_every_cut_was_run_and_compared(outcome: ExportOutcome) -> None:
     manifest = load_bundle(outcome.bundle.root).manifest
     assert not outcome.cached
-    assert outcome.dropped == []
+    assert manifest.left_out == {}
     assert [(entry.cut.id, entry.method) for entry in manifest.cuts] == [
         ("input", None),
         ("stem", "head_stem"),
@@ -151,47 +133,178 @@ def test_the_key_sees_weights_settings_and_inputs(loaded: LoadedModel) -> None:
     assert key(other, inputs, max_cuts=3) != first
 
 
+def heads_that_differ(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
+    """Make what ExecuTorch returns for these methods wrong."""
+    run = verification.Heads.run
+
+    def wrong(
+        self: verification.Heads, method: str | None, many: Sequence[Sequence[Tensor]]
+    ) -> list[verification.Tensors]:
+        results = run(self, method, many)
+        if method not in methods:
+            return results
+        return [tuple(tensor + 0.5 for tensor in tensors) for tensors in results]
+
+    monkeypatch.setattr(executorch_heads.Heads, "run", wrong)
+
+
 def test_a_cut_that_differs_on_the_device_is_left_out_and_named(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lowered: list[int] = []
-
-    def errors(_pte: bytes, methods: list[str], *_: object) -> list[float]:
-        lowered.append(len(methods))
-        return [0.0, *(0.5 if method == "head_stem" else 0.0 for method in methods)]
-
-    monkeypatch.setattr(export, "_errors", errors)
-    monkeypatch.setattr(
-        export, "_lower", lambda _p, cuts, *_: (b"pte", [f"head_{cut.id}" for cut in cuts[1:]])
+    heads_that_differ(monkeypatch, "head_stem")
+    outcome = export_model(
+        loaded, out=tmp_path / "out", settings=FEW_CODECS, cache_root=tmp_path / "cache"
     )
-    outcome = export_model(loaded, out=tmp_path / "out", cache_root=tmp_path / "cache")
-    assert [cut_id for cut_id, _ in outcome.dropped] == ["stem"]
-    assert [entry.cut.id for entry in outcome.bundle.manifest.cuts] == ["input", "sin", "output"]
-    assert [entry.cut.depth for entry in outcome.bundle.manifest.cuts] == [0, 1, 2]
-    assert lowered == [3, 2]
-    load_bundle(outcome.bundle.root)
+    manifest = load_bundle(outcome.bundle.root).manifest
+    assert list(manifest.left_out) == ["stem"]
+    assert "differs by" in manifest.left_out["stem"]
+    assert [entry.cut.id for entry in manifest.cuts] == ["input", "sin", "output"]
+    assert [entry.cut.depth for entry in manifest.cuts] == [0, 1, 2]
+    assert len(manifest.stages) == 2
 
 
 def test_a_model_that_differs_as_a_whole_is_refused_and_nothing_is_written(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_errors", lambda _pte, methods, *_: [0.0] + [0.5] * len(methods))
-    monkeypatch.setattr(
-        export, "_lower", lambda _p, cuts, *_: (b"pte", [f"head_{cut.id}" for cut in cuts[1:]])
-    )
+    heads_that_differ(monkeypatch, "head_output")
     with pytest.raises(ModelError, match="does not compute the same on the device"):
-        export_model(loaded, out=tmp_path / "out", cache_root=tmp_path / "cache")
+        export_model(
+            loaded, out=tmp_path / "out", settings=FEW_CODECS, cache_root=tmp_path / "cache"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_that_cannot_be_are_refused_at_once(loaded: LoadedModel, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(UsageError, match="too few"):
-        export_model(loaded, out=out, max_cuts=1)
-    with pytest.raises(UsageError, match="tolerance of 0"):
-        export_model(loaded, out=out, tolerance=0)
-    with pytest.raises(UnknownNameError, match="Known: portable, xnnpack"):
-        export_model(loaded, out=out, backend="npu")  # type: ignore[arg-type]
+def test_small_outputs_are_held_to_a_small_tolerance(
+    loaded: LoadedModel, tmp_path: Path, outcome: ExportOutcome
+) -> None:
+    expected = load_file(outcome.bundle.path(outcome.bundle.manifest.golden_output))
+    peak = max(float(tensor.abs().max()) for tensor in expected.values())
+    assert peak < 1
+    assert outcome.bundle.manifest.tolerance == pytest.approx(1e-3 * peak)
+
+
+def test_the_files_that_a_model_brings_are_in_its_bundle(tmp_path: Path) -> None:
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_text("{}")
+    model = replace(
+        loaded_model(nn.Linear(4, 2), (torch.ones(1, 4),), "linear"),
+        preprocess=TextInput(tokenizer="tokenizer.json", length=4),
+        assets={"tokenizer.json": tokenizer},
+    )
+    settings = ExportSettings(backend="portable", codecs=())
+    outcome = export_model(
+        model, out=tmp_path / "out", settings=settings, cache_root=tmp_path / "cache"
+    )
+    bundle = load_bundle(outcome.bundle.root)
+    assert bundle.path("tokenizer.json").read_text() == "{}"
+    assert "tokenizer.json" in bundle.manifest.sha256
+    # Nothing lies between the ends of a single layer, and the bundle says so.
+    assert [entry.cut.id for entry in bundle.manifest.cuts] == ["input", "output"]
+    assert bundle.manifest.notices[0].startswith("No worthwhile cut")
+    tokenizer.write_text("{ }")
+    changed = export_model(
+        model, out=tmp_path / "again", settings=settings, cache_root=tmp_path / "cache"
+    )
+    assert not changed.cached
+
+
+def test_int8_heads_cross_as_int8_and_say_what_it_costs(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    calibration = tuple((torch.randn(1, 3, 32, 32, generator=generator),) for _ in range(6))
+    outcome = export_model(
+        loaded,
+        out=tmp_path / "out",
+        settings=ExportSettings(calibration=calibration, codecs=()),
+        cache_root=tmp_path / "cache",
+    )
+    manifest = load_bundle(outcome.bundle.root).manifest
+    assert manifest.quantization is not None
+    assert manifest.quantization.calibration_inputs == 4
+    stem = manifest.find("stem")
+    assert [spec.dtype for spec in stem.cut.boundary] == ["int8"]
+    assert stem.scales[0] is not None
+    for entry in manifest.cuts[1:]:
+        assert entry.deviation is not None
+        assert entry.deviation.num_inputs == 3  # the golden one and two that were held out
+        assert entry.deviation.snr_db > 15
+        assert entry.deviation.top1_agreement is not None
+    assert [spec.dtype for spec in manifest.cuts[-1].cut.boundary] == ["float32"]
+
+
+def test_torchscript_heads_are_two_files_a_cut(loaded: LoadedModel, tmp_path: Path) -> None:
+    outcome = export_model(
+        loaded,
+        out=tmp_path / "out",
+        settings=ExportSettings(format="torchscript"),
+        cache_root=tmp_path / "cache",
+    )
+    bundle = load_bundle(outcome.bundle.root)
+    assert bundle.manifest.program is None
+    assert bundle.manifest.cuts[0].scripts == ()
+    for entry in bundle.manifest.cuts[1:]:
+        assert entry.method is None
+        assert [Path(name).suffix for name in entry.scripts] == [".pt", ".ptl"]
+        inputs = load_file(bundle.path(bundle.manifest.golden_input)).values()
+        boundary = torch.jit.load(bundle.path(entry.scripts[0]))(*inputs)
+        assert [tuple(tensor.shape) for tensor in boundary] == [
+            spec.shape for spec in entry.cut.boundary
+        ]
+
+
+def test_vulkan_heads_are_not_run_here_and_say_so(loaded: LoadedModel, tmp_path: Path) -> None:
+    outcome = export_model(
+        loaded,
+        out=tmp_path / "out",
+        settings=ExportSettings(backend="vulkan", codecs=()),
+        cache_root=tmp_path / "cache",
+    )
+    manifest = load_bundle(outcome.bundle.root).manifest
+    assert not manifest.ran_here
+    assert all(entry.max_abs_error < 1e-5 for entry in manifest.cuts)  # of the portable form
+    assert b"VulkanBackend" in outcome.bundle.path("heads.pte").read_bytes()
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: Any, **__: Any) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BundleError, match=r"cannot be written: No space left.*Free some space"):
+        export_model(
+            loaded,
+            out=tmp_path / "out",
+            settings=ExportSettings(backend="portable", codecs=(), max_cuts=2),
+            cache_root=tmp_path / "cache",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (ExportSettings(max_cuts=1), "too few"),
+        (ExportSettings(max_boundary_tensors=0), "at least one tensor"),
+        (ExportSettings(tolerance=0), "tolerance of 0"),
+        (ExportSettings(backend="npu"), "Known: portable, vulkan, xnnpack"),  # type: ignore[arg-type]
+        (ExportSettings(format="onnx"), "Known: executorch, torchscript"),  # type: ignore[arg-type]
+        (ExportSettings(codecs=("zip",)), "Known: fp16, int8"),
+        (ExportSettings(calibration=(), format="torchscript"), "TorchScript heads are float"),
+        (ExportSettings(calibration=(), backend="portable"), "int8 heads are for XNNPACK"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_once(
+    loaded: LoadedModel, tmp_path: Path, settings: ExportSettings, message: str
+) -> None:
+    with pytest.raises((UsageError, UnknownNameError), match=message):
+        export_model(loaded, out=tmp_path / "out", settings=settings)
+
+
+def test_a_folder_of_something_else_is_never_replaced(loaded: LoadedModel, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UsageError, match="something other than a bundle"):
-        export_model(replace(loaded, name="other"), out=tmp_path)
+        export_model(loaded, out=tmp_path)
