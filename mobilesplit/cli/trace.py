@@ -77,13 +77,12 @@ def trace(
         step.note("dividing")
         cheapest = None if scenario is None else find_cheapest(graph, **scenario)
         costs = operator_costs(graph) if operators else None
-    notice = None if max_cuts == 2 else found.notice
     if as_json:
         document: dict[str, Any] = {
             "model": loaded.name,
             "cuts": [_row(cut, errors[cut.id]) for cut in found.cuts],
             "num_over_boundary_limit": found.num_over_limit,
-            "notice": notice,
+            "notice": found.notice,
         }
         if costs is not None:
             document["operators"] = [asdict(cost) for cost in costs]
@@ -93,8 +92,8 @@ def trace(
         return
     _print_cuts(loaded.name, found.cuts, errors)
     stdout.print(f"Weights: {loaded.weights}.")
-    if notice is not None:
-        stdout.print(notice)
+    if found.notice is not None:
+        stdout.print(found.notice)
     if costs is not None:
         _print_operators(costs)
     if cheapest is not None:

@@ -33,6 +33,8 @@ class FoundCuts:
 
     cuts: list[Cut]
     """``input`` first, ``output`` last."""
+    max_cuts: int
+    """Most cuts that were asked for."""
     max_boundary_tensors: int
     """The limit that was set."""
     num_over_limit: int
@@ -42,8 +44,8 @@ class FoundCuts:
 
     @property
     def notice(self) -> str | None:
-        """What to tell the user if only the two ends are left, with the next step."""
-        if len(self.cuts) > 2:
+        """What to tell the user if only the two ends are left unasked, with the next step."""
+        if len(self.cuts) > 2 or self.max_cuts == 2:
             return None
         if self.enough_tensors is not None:
             return (
@@ -125,6 +127,7 @@ def search_cuts(
         worthwhile = [worthwhile[index] for index in kept]
     return FoundCuts(
         cuts=_named(graph, worthwhile),
+        max_cuts=max_cuts,
         max_boundary_tensors=max_boundary_tensors,
         num_over_limit=len(everywhere) - len(allowed),
         enough_tensors=enough,

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+
+from mobilesplit.cli.app import run as run_command_line
 
 LIMIT_S = 400.0
 TINY = Path(__file__).parent / "tiny_model.py"
@@ -117,6 +119,38 @@ class Home:
         while self.left_running():
             assert time.monotonic() < deadline_s, self.left_running()
             time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command that ran in this process left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Runs a command in this process, where torch is loaded; catches all it says, 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run_words(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["mobilesplit", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_command_line()
+        said = capfd.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    yield run_words
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mobilesplit.cli.app import run
+from tests.cli.conftest import Command, Done
 
 MODELS = """
 import torch
@@ -64,36 +61,15 @@ def example_inputs():
 """
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
+Trace = Callable[..., Done]
 
 
 @pytest.fixture
-def trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Done]]:
-    """Runs the command on a class of ``MODELS``; all that reaches the terminal is caught."""
+def trace(tmp_path: Path, command: Command) -> Trace:
+    """Runs the command on a class of ``MODELS``."""
     path = tmp_path / "own.py"
     path.write_text(MODELS)
-    monkeypatch.setenv("COLUMNS", "80")
-    before = signal.getsignal(signal.SIGTERM)
-
-    def trace_model(name: str, *options: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["mobilesplit", "trace", f"{path}:{name}", *options])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run()
-        said = capfd.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
-
-    yield trace_model
-    signal.signal(signal.SIGTERM, before)
-
-
-Trace = Callable[..., Done]
+    return lambda name, *options: command("trace", f"{path}:{name}", *options)
 
 
 def line_of(comment: str) -> int:
