@@ -13,6 +13,12 @@ from typing import Any, Literal
 
 import torch.ao.quantization.fx._decomposed  # noqa: F401  # registers quantized_decomposed
 from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
+from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.backends.xnnpack._passes import XNNPACKPassManager
+from executorch.backends.xnnpack._passes.convert_to_sdpa import ConvertToSDPAPass
+from executorch.backends.xnnpack._passes.convert_to_upsample_bilinear2d import (
+    ConvertToUpsampleBilinear2d,
+)
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
 from executorch.exir.backend.partitioner import Partitioner, PartitionResult
@@ -34,6 +40,11 @@ _PARTITIONERS: dict[Backend, Callable[[], Partitioner] | None] = {
     "portable": None,
 }
 _TAG = "delegation_tag"
+_PATTERNS = {
+    ConvertToUpsampleBilinear2d: ("upsample", "interpolate"),
+    ConvertToSDPAPass: ("softmax", "scaled_dot_product"),
+}
+"""Passes that look for a pattern, with what the names of operators that become it contain."""
 
 
 def lower(program: ExportedProgram, backend: Backend, *, first_stage: int = 0) -> Lowered:
@@ -45,7 +56,7 @@ def lower(program: ExportedProgram, backend: Backend, *, first_stage: int = 0) -
     """
     make = _PARTITIONERS[backend]
     partitioners = [_StageByStage(make(), first_stage)] if make else []
-    with _provenance_uncopied():
+    with _provenance_uncopied(), _useful_passes(program):
         manager = to_edge_transform_and_lower(program, partitioner=partitioners)
     lowered = manager.exported_program()
     operators = {
@@ -68,6 +79,30 @@ def _provenance_uncopied() -> Iterator[None]:
     with unittest.mock.patch.object(
         NodeSource, "__deepcopy__", lambda self, _memo: self, create=True
     ):
+        yield
+
+
+@contextmanager
+def _useful_passes(program: ExportedProgram) -> Iterator[None]:
+    """XNNPACK's passes without those whose pattern cannot be in ``program``.
+
+    Each of them first traces the pattern that it looks for, which takes a second or two in every
+    process. A private name: see ``_provenance_uncopied``.
+    """
+    names = {str(node.target) for node in program.graph.nodes}
+    useless = [
+        transform
+        for transform, words in _PATTERNS.items()
+        if not any(word in name for name in names for word in words)
+    ]
+
+    class Passes(XNNPACKPassManager):  # type: ignore[misc]  # executorch has no types
+        def __init__(self, exported_program: ExportedProgram, passes: Any = None) -> None:
+            super().__init__(exported_program, passes)
+            kept: list[Any] = self.passes
+            self.passes = [each for each in kept if each not in useless]
+
+    with unittest.mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", Passes):
         yield
 
 
