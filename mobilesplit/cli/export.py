@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,13 +38,18 @@ def export(
         typer.Option("--format", help="What heads are written as."),
     ] = "executorch",
     backend: Annotated[
-        Literal["xnnpack", "vulkan", "portable"],
-        typer.Option(help="Delegate of ExecuTorch heads. vulkan is lowered, but cannot run here."),
-    ] = "xnnpack",
+        Literal["xnnpack", "vulkan", "portable"] | None,
+        typer.Option(
+            help="Delegate of ExecuTorch heads [default: xnnpack]. vulkan is lowered ahead of time,"
+            " but cannot run here."
+        ),
+    ] = None,
     codecs: Annotated[
-        str,
-        typer.Option(help="Codecs whose encoders go into the program; none: an empty text."),
-    ] = "fp16,int8",
+        str | None,
+        typer.Option(
+            help="Codecs whose encoders go into the program [default: fp16,int8]; none: ''."
+        ),
+    ] = None,
     quantize: Annotated[
         Literal["int8"] | None, typer.Option(help="Quantize the heads (needs --calibration).")
     ] = None,
@@ -51,6 +57,9 @@ def export(
         Path | None,
         typer.Option(help="Folder of photos, .txt or .safetensors files to quantize with."),
     ] = None,
+    min_snr_db: Annotated[
+        float, typer.Option(help="Smallest signal-to-noise ratio of an int8 cut's outputs.")
+    ] = 10.0,
     tolerance: Annotated[
         float, typer.Option(help="Largest error of a cut's outputs (share of outputs below 1).")
     ] = 1e-3,
@@ -69,26 +78,32 @@ def export(
         raise UsageError("--quantize int8 and --calibration FOLDER need each other.")
     with single_step("export", quiet=as_json) as step:
         step.note("loading torch")
+        from mobilesplit.export.bundle import check_target
         from mobilesplit.export.export import export_model
-        from mobilesplit.export.settings import ExportSettings
+        from mobilesplit.export.settings import DEVICE_CODECS, ExportSettings
         from mobilesplit.segment.trace import trace as trace_module
 
-        loaded = build_model(model, weights)
-        graph = inputs = None
-        if calibration is not None:
-            step.note("read the calibration inputs")
-            graph = trace_module(loaded.module, loaded.example_inputs)
-            inputs = _calibration(calibration, loaded, [node.name for node in graph.inputs])
+        script = heads == "torchscript"
         settings = ExportSettings(
             max_cuts=max_cuts,
             max_boundary_tensors=max_boundary_tensors,
             format=heads,
-            backend=backend,
-            codecs=tuple(filter(None, codecs.split(","))),
-            calibration=inputs,
+            backend=backend or ("portable" if script else "xnnpack"),
+            codecs=_codecs(codecs) if codecs is not None else () if script else DEVICE_CODECS,
+            calibration=None if quantize is None else (),
             tolerance=tolerance,
+            min_snr_db=min_snr_db,
             jobs=jobs,
         )
+        settings.check()
+        check_target(out)
+        loaded = build_model(model, weights)
+        graph = None
+        if calibration is not None:
+            step.note("read the calibration inputs")
+            graph = trace_module(loaded.module, loaded.example_inputs)
+            inputs = _calibration(calibration, loaded, [node.name for node in graph.inputs])
+            settings = replace(settings, calibration=inputs)
         outcome = export_model(loaded, out=out, settings=settings, graph=graph, progress=step.note)
     manifest = outcome.bundle.manifest
     if as_json:
@@ -99,6 +114,10 @@ def export(
     for notice in manifest.notices:
         stderr.print(notice)
     _print(outcome.bundle, cached=outcome.cached)
+
+
+def _codecs(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
 def _calibration(

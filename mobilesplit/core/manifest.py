@@ -97,6 +97,8 @@ class Quantization(Document):
     """Inputs that the activations' ranges were observed with."""
     calibration_sha256: str
     """Digest of those inputs."""
+    min_snr_db: float
+    """Smallest signal-to-noise ratio that was accepted of a head."""
 
 
 class Scale(Document):
@@ -124,7 +126,7 @@ class BundleCut(Document):
     encoders: dict[str, Encoder] = Field(default_factory=dict)
     """By codec: encoders in the program that run on the head's outputs."""
     coverage: Coverage | None = None
-    """What the backend's delegate runs of the head; None at ``input`` and without a delegate."""
+    """What the backend's delegate runs of the head; None at ``input`` and of TorchScript."""
     scales: tuple[Scale | None, ...] = ()
     """With int8 heads, for each boundary tensor: how the tail makes it float; None where it
     crosses as it is. Empty for float heads."""

@@ -34,6 +34,7 @@ def versions() -> dict[str, str]:
         "mobilesplit": mobilesplit.__version__,
         "torch": torch.__version__,
         "executorch": version("executorch"),
+        "torchao": version("torchao"),
         "python": platform.python_version(),
     }
 
@@ -96,7 +97,7 @@ def store(root: Path, name: str, bundle: Bundle) -> None:
 
 def _own_source() -> list[Path]:
     package = Path(mobilesplit.__file__).parent
-    folders = [package / part for part in ("core", "segment", "export")]
+    folders = [package / part for part in ("core", "segment", "export", "wire")]
     return sorted(file for folder in folders for file in folder.glob("*.py"))
 
 

@@ -69,6 +69,15 @@ class ExecutorchHeads:
         """Cuts that the int8 graph cannot be divided at, with why."""
         return self._dropped
 
+    @property
+    def way_out(self) -> str:
+        """What to try where the whole model does not hold in ExecuTorch."""
+        if self._quantization is not None:
+            return "Give --calibration more inputs, or leave out --quantize."
+        if self._settings.backend == "portable":
+            return "Use --format torchscript."
+        return "Try --backend portable."
+
     def __enter__(self) -> Self:
         self._exit.enter_context(self._workers)
         if self._workers.count:
@@ -137,7 +146,9 @@ class ExecutorchHeads:
             )
             self._scales[entry.cut.id] = entry.scales
         self._quantization = Quantization(
-            calibration_inputs=len(calibration), calibration_sha256=digest(calibration)
+            calibration_inputs=len(calibration),
+            calibration_sha256=digest(calibration),
+            min_snr_db=self._settings.min_snr_db,
         )
 
     def _check(

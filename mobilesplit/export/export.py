@@ -117,12 +117,18 @@ class _Subject:
         if settings.calibration is not None:
             inputs += _split_calibration(settings.calibration)[1]
         expected = [_run(loaded, one) for one in inputs]
-        peak = max(float(tensor.abs().max()) for tensor in expected[0] if tensor.numel())
+        peak = max((_peak(tensor) for tensor in expected[0]), default=0.0)
         # Outputs of 1e-2 that differ by 1e-3 would be wrong: the tolerance shrinks with them.
         tolerance = settings.tolerance * (min(1.0, peak) or 1.0)
         return cls(
             loaded, traced, graph, Reference(inputs, expected, tolerance, settings.min_snr_db)
         )
+
+
+def _peak(tensor: Tensor) -> float:
+    """The largest finite absolute value; 0 of nothing."""
+    finite = tensor[tensor.isfinite()] if tensor.is_floating_point() else tensor
+    return float(finite.double().abs().max()) if finite.numel() else 0.0
 
 
 def _run(loaded: LoadedModel, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -152,7 +158,7 @@ def _export(subject: _Subject, settings: ExportSettings, progress: Progress) -> 
     with _kind(subject.graph, cuts, settings, progress) as kind:
         wrong = dict(kind.left_out)
         while True:
-            _give_up_on_ends(wrong, cuts, subject.reference.tolerance)
+            _give_up_on_ends(wrong, cuts, kind.way_out)
             left_out.update(wrong)
             cuts = _renumbered([cut for cut in cuts if cut.id not in wrong])
             progress(f"export the tails of {len(cuts)} cuts")
@@ -198,15 +204,14 @@ def _split_calibration(inputs: Inputs) -> tuple[Inputs, Inputs]:
     return kept, inputs[::_HELD_OUT]
 
 
-def _give_up_on_ends(wrong: dict[str, str], cuts: Sequence[Cut], tolerance: float) -> None:
+def _give_up_on_ends(wrong: dict[str, str], cuts: Sequence[Cut], way_out: str) -> None:
     """Without ``input`` or ``output`` there is nothing to fall back to."""
     for cut_id, why in wrong.items():
         if cut_id in (cuts[0].id, cuts[-1].id):
-            where = "on the device" if cut_id == OUTPUT else "after tracing"
+            where = "on the device" if cut_id == OUTPUT else "in the cloud"
             raise ModelError(
-                f"The whole model does not compute the same {where}: the cut {cut_id} {why} "
-                f"(tolerance {tolerance:.3g}).",
-                next_step="Try --backend portable.",
+                f"The whole model does not hold {where}: the cut {cut_id} {why}.",
+                next_step=way_out,
             )
 
 

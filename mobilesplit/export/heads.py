@@ -28,6 +28,8 @@ from mobilesplit.wire.codecs import expected_blobs
 
 Span = tuple[int, int]
 """From one cut to another, by their indices."""
+_HANDED_OVER = 1.5
+"""How much may be handed to workers at once, in sizes of the model."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,12 @@ class Lowering:
     def begin(self, workers: Workers) -> None:
         """Let ``workers`` lower what they can until ``finish``."""
         if workers.count:
+            # What is handed over is held a second time until a worker has taken it.
+            budget_nbytes = _HANDED_OVER * self._weights_nbytes()
             for span, program in self._waiting.items():
-                future = workers.submit(program, self._backend, first_stage=span[0])
-                self._handed_over[span] = future
+                if workers.handed_over_nbytes <= budget_nbytes:
+                    future = workers.submit(program, self._backend, first_stage=span[0])
+                    self._handed_over[span] = future
 
     def finish(self, progress: Callable[[str], None]) -> None:
         """Lower in this process what no worker has begun, and wait for the rest.
@@ -121,6 +126,10 @@ class Lowering:
         spans = dict.fromkeys([*self._composition.groups, *fused])
         return sorted(spans, key=self._work, reverse=True)
 
+    def _weights_nbytes(self) -> int:
+        module = self._graph.module
+        return sum(weight.nbytes for weight in (*module.parameters(), *module.buffers()))
+
     def _work(self, span: Span) -> int:
         """Stages in a span."""
         return span[1] - span[0]
@@ -137,10 +146,11 @@ class Lowering:
     def _parts(self, cut: int) -> list[Part]:
         """What the head of a cut is composed of: a fused head to begin with, then stages."""
         base = self._composition.base_of(cut)
-        parts = [Part(self._lowered[0, base], 0, base)] if base else []
+        parts = [Part(self._lowered[0, base], (0, base), 0, base)] if base else []
         for first, last in self._composition.groups:
             if last > base and first < cut and base < cut:
-                parts.append(Part(self._lowered[first, last], max(first, base), min(last, cut)))
+                lowered = self._lowered[first, last]
+                parts.append(Part(lowered, (first, last), max(first, base), min(last, cut)))
         return parts
 
     def _add_encoders(

@@ -99,8 +99,7 @@ def _useful_passes(program: ExportedProgram) -> Iterator[None]:
     class Passes(XNNPACKPassManager):  # type: ignore[misc]  # executorch has no types
         def __init__(self, exported_program: ExportedProgram, passes: Any = None) -> None:
             super().__init__(exported_program, passes)
-            kept: list[Any] = self.passes
-            self.passes = [each for each in kept if each not in useless]
+            self.passes: list[Any] = [each for each in self.passes if each not in useless]
 
     with unittest.mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", Passes):
         yield

@@ -40,6 +40,8 @@ class Part:
     """What lies between two cuts, by their indices, of a lowered program that has it inside."""
 
     lowered: Lowered
+    span: tuple[int, int]
+    """The cuts that the whole program lies between; those inside are marked."""
     first_cut: int
     last_cut: int
 
@@ -117,9 +119,11 @@ class _Piece:
 
     @classmethod
     def of(cls, part: Part) -> _Piece:
-        starts = part.lowered.marks(part.first_cut) or part.lowered.inputs
-        ends = part.lowered.values(part.last_cut) or part.lowered.outputs
-        return cls(part.lowered, starts, ends)
+        lowered, (first, last) = part.lowered, part.span
+        starts = lowered.inputs if part.first_cut == first else lowered.marks(part.first_cut)
+        ends = lowered.outputs if part.last_cut == last else lowered.values(part.last_cut)
+        assert starts and ends, "a mark was lost in lowering"
+        return cls(lowered, starts, ends)
 
     @property
     def nodes(self) -> list[Node]:

@@ -28,9 +28,9 @@ class ExportSettings:
     format: Format = "executorch"
     """What heads are written as."""
     backend: Backend = "xnnpack"
-    """What ExecuTorch heads delegate to."""
+    """What ExecuTorch heads delegate to; ``portable`` with TorchScript."""
     codecs: tuple[str, ...] = DEVICE_CODECS
-    """Codecs whose encoders are put into the program."""
+    """Codecs whose encoders are put into the program; none with TorchScript."""
     calibration: tuple[tuple[Tensor, ...], ...] | None = None
     """Inputs to quantize heads to int8 with; None leaves them float."""
     tolerance: float = 1e-3
@@ -59,12 +59,25 @@ class ExportSettings:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
-        if self.calibration is not None and self.format != "executorch":
-            raise UsageError("TorchScript heads are float.", next_step="Leave out --quantize.")
+        if self.format == "torchscript":
+            self._check_torchscript()
         if self.calibration is not None and self.backend != "xnnpack":
             raise UsageError(
                 f"int8 heads are for XNNPACK, not for {self.backend}.",
                 next_step="Use --backend xnnpack.",
+            )
+
+    def _check_torchscript(self) -> None:
+        if self.calibration is not None:
+            raise UsageError("TorchScript heads are float.", next_step="Leave out --quantize.")
+        if self.backend != "portable":
+            raise UsageError(
+                f"TorchScript heads have no backend {self.backend}.",
+                next_step="Leave out --backend.",
+            )
+        if self.codecs:
+            raise UsageError(
+                "Encoders go into an ExecuTorch program only.", next_step="Leave out --codecs."
             )
 
     def cache_key(self) -> dict[str, object]:

@@ -29,6 +29,11 @@ class TorchscriptHeads:
         """Cuts whose head TorchScript cannot hold, with why."""
         return self._dropped
 
+    @property
+    def way_out(self) -> str:
+        """What to try where the whole model does not hold as TorchScript."""
+        return "Use --format executorch."
+
     def __enter__(self) -> Self:
         return self
 

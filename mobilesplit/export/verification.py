@@ -1,11 +1,12 @@
 """Heads as they were exported, run here, then tails: what comes out against the original model.
 
-The rule: everything a bundle claims of a cut was run on this machine, from the bytes that will be
-in its files; what this machine cannot run is said to have not been run.
+The rule: what a bundle claims of a cut was run on this machine: its head from the bytes that will
+be in its file, its tail as exported. What this machine cannot run is said to have not been run.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from mobilesplit.core.cuts import Cut
-from mobilesplit.core.errors import WireError
+from mobilesplit.core.errors import ModelError, WireError
 from mobilesplit.core.manifest import BundleCut, Encoder, Scale
 from mobilesplit.core.results import contiguous
 from mobilesplit.export.deviation import deviation
@@ -53,14 +54,27 @@ class Heads:
             self._program = Runtime.get().load_program(self._pte)
 
     def run(self, method: str | None, many: Sequence[Sequence[Tensor]]) -> list[Tensors]:
-        """What ``method`` makes of each of ``many`` inputs; it is loaded for these only."""
-        with quiet_native():
-            loaded: Any = self._program.load_method(method)
-            # The method's next run writes over what it returned: keep copies.
-            return [
-                tuple(tensor.clone() for tensor in loaded.execute([t.clone() for t in inputs]))
-                for inputs in many
-            ]
+        """What ``method`` makes of each of ``many`` inputs; it is loaded for these only.
+
+        Raises:
+            ModelError: ExecuTorch cannot load or run it, with why.
+        """
+        try:
+            with quiet_native():
+                loaded: Any = self._program.load_method(method)
+                # The method's next run writes over what it returned: keep copies.
+                return [
+                    tuple(tensor.clone() for tensor in loaded.execute([t.clone() for t in inputs]))
+                    for inputs in many
+                ]
+        except RuntimeError as error:
+            raise ModelError(f"ExecuTorch cannot run it ({_reason(error)})") from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """The operators that have no kernel, from what the runtime logged; else the error."""
+    missing = re.findall(r"Missing operator: \[\d+\] (\S+)", "".join(error.__notes__))
+    return f"no kernel for {', '.join(dict.fromkeys(missing))}" if missing else str(error)
 
 
 def float_boundary(boundary: Sequence[Tensor], scales: Sequence[Scale | None]) -> Tensors:
@@ -121,7 +135,11 @@ def check_head(
             all inputs, else by the largest difference for the golden one.
     """
     inputs = reference.inputs if quantized else reference.inputs[:1]
-    boundaries = run(method, inputs)
+    try:
+        boundaries = run(method, inputs)
+    except ModelError as error:
+        unknown = BundleCut(cut=head.cut, method=method, first_stage=index, max_abs_error=0.0)
+        return unknown, error.what
     outputs = [tails.run(index, float_boundary(b, head.scales)) for b in boundaries]
     entry, wrong = _entry(head, index, method, outputs, reference, quantized=quantized)
     if wrong is not None:
@@ -152,11 +170,12 @@ def _entry(
     expected = reference.expected[: len(outputs)]
     found = deviation(outputs, expected)
     if quantized:
-        ratio = f"{found.snr_db:.1f} dB signal-to-noise, less than {reference.min_snr_db:g}"
+        ratio = f"has {found.snr_db:.1f} dB signal-to-noise, less than {reference.min_snr_db:g}"
         wrong = None if found.snr_db >= reference.min_snr_db else ratio
     else:
         right = found.max_abs_error <= reference.tolerance
-        wrong = None if right else f"differs by {found.max_abs_error:.3g} as exported"
+        limit = f"(tolerance {reference.tolerance:.3g})"
+        wrong = None if right else f"differs by {found.max_abs_error:.3g} as exported {limit}"
     return BundleCut(
         cut=head.cut,
         method=method,

@@ -54,6 +54,8 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         """How many there are; 0: whoever needs something lowered does it itself."""
+        self.handed_over_nbytes = 0
+        """What they were given so far."""
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._workers: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max_workers=max(1, count))
@@ -98,6 +100,7 @@ class Workers:
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
         task = Task(buffer.getvalue(), backend, first_stage).save()
+        self.handed_over_nbytes += len(task)
         return self._threads.submit(self._run, task)
 
     def _run(self, task: bytes) -> bytes:
@@ -133,6 +136,6 @@ def cannot_be_lowered(said: str) -> ModelError:
     """The error for what executorch said of a model, of which the first line is kept."""
     lines = said.strip().splitlines() or ["no reason was given"]
     return ModelError(
-        f"The model cannot be lowered: {lines[0][:300].rstrip('.')}.",
+        f"The model cannot be lowered: {lines[0][:300].rstrip('.:')}.",
         next_step="Try --backend portable.",
     )

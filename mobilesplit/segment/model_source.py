@@ -67,6 +67,8 @@ class LoadedModel:
     """Which class names its output has; None for random weights, whose classes mean nothing."""
     description: str
     """One line for people."""
+    takes_weights: bool = False
+    """Whether its ``build`` takes a path to weights."""
     assets: Mapping[str, Path] = field(default_factory=dict)
     """Files that belong into its bundle, by their name there (a tokenizer)."""
 
@@ -75,10 +77,8 @@ class LoadedModel:
         """What to tell the user of random weights; None for others."""
         if self.weights != RANDOM:
             return None
-        return (
-            f"{self.name}: random weights (its outputs mean nothing); give --weights PATH for"
-            " real ones."
-        )
+        notice = f"{self.name}: random weights (its outputs mean nothing)"
+        return f"{notice}; give --weights PATH for real ones." if self.takes_weights else f"{notice}."
 
 
 def known_models() -> dict[str, Path]:

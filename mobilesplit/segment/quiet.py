@@ -48,17 +48,26 @@ def _held_back() -> Iterator[None]:
 
 @contextmanager
 def quiet_native() -> Iterator[None]:
-    """``quiet``, and native code's harmless lines on file descriptor 2 left out too."""
+    """``quiet``, and native code's harmless lines on file descriptor 2 left out too.
+
+    If the block raises, its other lines become a note of the exception instead of being printed.
+    """
     with quiet(), tempfile.TemporaryFile() as said:
         sys.stderr.flush()
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
+        failed: Exception | None = None
         try:
             yield
+        except Exception as error:
+            failed = error
+            raise
         finally:
             os.dup2(stderr, 2)
             said.seek(0)
-            for line in said:
-                if not line.startswith(_HARMLESS):
-                    os.write(stderr, line)
+            lines = [line for line in said if not line.startswith(_HARMLESS)]
+            if failed is not None:
+                failed.add_note(b"".join(lines).decode(errors="replace"))
+            else:
+                os.write(stderr, b"".join(lines))
             os.close(stderr)

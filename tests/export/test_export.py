@@ -167,7 +167,7 @@ def test_a_model_that_differs_as_a_whole_is_refused_and_nothing_is_written(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads_that_differ(monkeypatch, "head_output")
-    with pytest.raises(ModelError, match="does not compute the same on the device"):
+    with pytest.raises(ModelError, match="does not hold on the device"):
         export_model(
             loaded, out=tmp_path / "out", settings=FEW_CODECS, cache_root=tmp_path / "cache"
         )
@@ -237,7 +237,7 @@ def test_torchscript_heads_are_two_files_a_cut(loaded: LoadedModel, tmp_path: Pa
     outcome = export_model(
         loaded,
         out=tmp_path / "out",
-        settings=ExportSettings(format="torchscript"),
+        settings=ExportSettings(format="torchscript", backend="portable", codecs=()),
         cache_root=tmp_path / "cache",
     )
     bundle = load_bundle(outcome.bundle.root)
@@ -294,6 +294,8 @@ def test_a_full_disk_leaves_nothing_half_written(
         (ExportSettings(format="onnx"), "Known: executorch, torchscript"),  # type: ignore[arg-type]
         (ExportSettings(codecs=("zip",)), "Known: fp16, int8"),
         (ExportSettings(calibration=(), format="torchscript"), "TorchScript heads are float"),
+        (ExportSettings(format="torchscript"), "no backend xnnpack"),
+        (ExportSettings(format="torchscript", backend="portable"), "Leave out --codecs"),
         (ExportSettings(calibration=(), backend="portable"), "int8 heads are for XNNPACK"),
     ],
 )
