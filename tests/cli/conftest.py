@@ -95,17 +95,21 @@ class Home:
             process.kill()
             process.communicate()
 
-    def left_running(self) -> list[str]:
-        """Command lines of processes that carry this home in their environment."""
+    def running(self) -> dict[int, str]:
+        """Command lines, by process id, of processes that carry this home in their environment."""
         marker = str(self.path).encode()
-        found = []
+        found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if marker in (folder / "environ").read_bytes():
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     if command:  # a zombie has none
-                        found.append(command)
+                        found[int(folder.name)] = command
         return found
+
+    def left_running(self) -> list[str]:
+        """The command lines alone."""
+        return list(self.running().values())
 
     def wait_until_something_runs(self, least: int = 2) -> None:
         """Until the command itself and one child are there: its handlers are then in place."""
@@ -135,10 +139,13 @@ Command = Callable[..., Done]
 
 @pytest.fixture
 def command(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Command]:
     """Runs a command in this process, where torch is loaded; catches all it says, 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("mobilesplit")))
     before = signal.getsignal(signal.SIGTERM)
 
     def run_words(*words: object) -> Done:
