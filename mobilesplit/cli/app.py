@@ -83,28 +83,14 @@ def run() -> NoReturn:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this code
             _say("interrupted.")
-    except MobilesplitError as error:
-        _say(str(error))
-        code = error.exit_code
     except KeyboardInterrupt:
         _say("interrupted.")
         code = INTERRUPTED
     except TyperException as error:
         _say(f"{error.format_message().rstrip('.')}. See --help.")
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader of our output (head, say) has left: nothing more to tell anyone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except Exception as error:
-        if os.environ.get("MOBILESPLIT_DEBUG"):
-            raise
-        text = " ".join(str(error).split())[:300]
-        _say(
-            f"unexpected {type(error).__name__}: {text}."
-            " Set MOBILESPLIT_DEBUG=1 for the traceback, and please report it."
-        )
-        code = 1
+        code = _say_error(error)
     if code == INTERRUPTED:
         # All is unwound by now. CPython would still end by SIGINT instead of with our code when
         # the interrupt fell into an exec() of a string, which importing torch does a lot.
@@ -112,6 +98,38 @@ def run() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code or 0)
+
+
+def _say_error(error: Exception) -> int:
+    """Its line on stderr, if anyone is to be told; its exit code."""
+    if _comes_of_an_interrupt(error):
+        _say("interrupted.")
+        return INTERRUPTED
+    if isinstance(error, MobilesplitError):
+        _say(str(error))
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output (head, say) has left: nothing more to tell anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if os.environ.get("MOBILESPLIT_DEBUG"):
+        raise error
+    text = " ".join(str(error).split())[:300]
+    _say(
+        f"unexpected {type(error).__name__}: {text}."
+        " Set MOBILESPLIT_DEBUG=1 for the traceback, and please report it."
+    )
+    return 1
+
+
+def _comes_of_an_interrupt(error: BaseException) -> bool:
+    """Whether unwinding from an interrupt is what failed (a half-written archive of torch, say)."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _say(text: str) -> None:

@@ -410,3 +410,18 @@ def _worker_has(home: Home, library: str) -> bool:
             with contextlib.suppress(OSError):
                 return library in Path(f"/proc/{pid}/maps").read_text()
     return False
+
+
+@pytest.mark.e2e
+def test_an_error_that_an_interrupt_led_to_is_an_interrupt(home: Home, tmp_path: Path) -> None:
+    source = tmp_path / "own.py"
+    source.write_text(
+        "def build():\n"
+        "    try:\n"
+        "        raise KeyboardInterrupt\n"
+        "    finally:\n"
+        "        raise RuntimeError('a file could not be closed')\n"
+        "example_inputs = build\n"
+    )
+    done = home.run("export", f"{source}:build", "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "mobilesplit: interrupted.\n")
