@@ -61,7 +61,7 @@ def export(
         float, typer.Option(help="Smallest signal-to-noise ratio of an int8 cut's outputs.")
     ] = 10.0,
     tolerance: Annotated[
-        float, typer.Option(help="Largest error of a cut's outputs (share of outputs below 1).")
+        float, typer.Option(help="Largest error of a cut's outputs, as a share of their peak.")
     ] = 1e-3,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Processes that lower. Default: one a core.")
@@ -177,7 +177,8 @@ def _delegated(entry: BundleCut) -> str:
     if entry.coverage is None or not entry.coverage.operators:
         return "-"
     share = entry.coverage.delegated_operators / entry.coverage.operators
-    return f"{share:.0%} ops, {entry.coverage.delegated_flops_share:.1%} FLOP"
+    flops = entry.coverage.delegated_flops_share
+    return f"{share:.0%} ops" + (f", {flops:.1%} FLOP" if flops is not None else "")
 
 
 def _lowered(entry: BundleCut) -> str:

@@ -156,6 +156,11 @@ class SplitClient:
         Their times are added to the outcome's.
         """
         if entry.method is None:
+            if entry.cut.id != INPUT:
+                raise UsageError(
+                    f"The bundle has no method for the head of {entry.cut.id}.",
+                    next_step="Export it with --format executorch.",
+                )
             return outcome, tensors
         encoder = entry.encoders.get(codec) if codec is not None else None
         ran = self._heads.run_head(entry.method, tensors, encoder.method if encoder else None)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mobilesplit.core.cuts import Cut
 from mobilesplit.core.documents import Document
 from mobilesplit.core.errors import UnknownNameError
 from mobilesplit.core.tensors import TensorSpec
+
+Method = Annotated[str, Field(pattern=r"^\w+$", max_length=1024)]
+"""Name of a method: it goes into the runner's command lines."""
+
+CodecName = Annotated[str, Field(pattern=r"^(fp16|int8)$")]
+"""A codec that a device may encode."""
 
 SCHEMA: Literal["mobilesplit.bundle/2"] = "mobilesplit.bundle/2"
 
@@ -60,7 +66,8 @@ class Deviation(Document):
     max_abs_error: float = Field(ge=0)
     """Largest difference of any output element."""
     snr_db: float
-    """Signal-to-noise ratio of the outputs, the float model's being the signal; 200 if equal."""
+    """Signal-to-noise ratio of the output where it is worst, the float model's being the signal;
+    200 if equal."""
     top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Share of inputs whose largest output is the same element; None where the output is no row
     of scores."""
@@ -69,7 +76,7 @@ class Deviation(Document):
 class Encoder(Document):
     """A codec's encoding as a method of the program: the boundary in, the codec's blobs out."""
 
-    method: str
+    method: Method
     """Its name; cuts whose boundaries look the same share it."""
     deviation: Deviation
     """What the codec does to the model's outputs at this cut, measured."""
@@ -82,8 +89,9 @@ class Coverage(Document):
     """Operators of the head on the edge dialect."""
     delegated_operators: int = Field(ge=0)
     """Those of them inside delegates."""
-    delegated_flops_share: float = Field(ge=0, le=1)
-    """Share of the head's floating-point operations inside delegates."""
+    delegated_flops_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of the head's floating-point operations inside delegates; None where torch has no
+    formula for any of its operators."""
     left_out: dict[str, int]
     """Operators outside of delegates by name, with their counts."""
 
@@ -97,6 +105,9 @@ class Quantization(Document):
     """Inputs that the activations' ranges were observed with."""
     calibration_sha256: str
     """Digest of those inputs."""
+    held_out_inputs: int = Field(ge=0)
+    """More of them that were kept to measure with; 0 where they were too few, and the deviations
+    are those of the calibration inputs themselves."""
     min_snr_db: float
     """Smallest signal-to-noise ratio that was accepted of a head."""
 
@@ -104,7 +115,7 @@ class Quantization(Document):
 class Scale(Document):
     """What an int8 value of a boundary stands for: ``(value - zero_point) * scale``."""
 
-    scale: float = Field(gt=0)
+    scale: float = Field(gt=0, le=1e38)
     """Step between neighbouring values."""
     zero_point: int = Field(ge=-128, le=127)
     """The value that stands for 0.0."""
@@ -115,15 +126,20 @@ class BundleCut(Document):
 
     cut: Cut
     """The place."""
-    method: str | None = None
+    method: Method | None = None
     """Method of the program that runs the head; None at ``input``."""
+    stage_method: Method | None = None
+    """Method that runs the stage which ends here, from the cut before; None at ``input``. One
+    after the other the stages compute every boundary in one pass."""
     first_stage: int = Field(ge=0)
     """The tail is stages ``first_stage`` to the last; at ``output`` that is none."""
     max_abs_error: float = Field(ge=0)
     """Largest difference of head (run as exported) then tail to the whole model."""
+    max_relative_error: float = Field(default=0.0, ge=0)
+    """The same as a share of the largest element of the output in question."""
     fused: bool = False
     """Whether the head was lowered alone instead of composed of the lowered stages."""
-    encoders: dict[str, Encoder] = Field(default_factory=dict)
+    encoders: dict[CodecName, Encoder] = Field(default_factory=dict)
     """By codec: encoders in the program that run on the head's outputs."""
     coverage: Coverage | None = None
     """What the backend's delegate runs of the head; None at ``input`` and of TorchScript."""
@@ -134,6 +150,16 @@ class BundleCut(Document):
     """What quantizing did to the outputs at this cut; None for float heads."""
     scripts: tuple[str, ...] = ()
     """Files of a TorchScript head: ``.pt``, and ``.ptl`` for the lite interpreter."""
+
+    @model_validator(mode="after")
+    def _scales_fit(self) -> Self:
+        if self.scales:
+            if len(self.scales) != len(self.cut.boundary):
+                raise ValueError("scales needs one entry for each boundary tensor")
+            for scale, spec in zip(self.scales, self.cut.boundary, strict=True):
+                if scale is not None and spec.dtype != "int8":
+                    raise ValueError(f"{spec.name} has a scale and is {spec.dtype}, not int8")
+        return self
 
 
 class Manifest(Document):
@@ -173,7 +199,7 @@ class Manifest(Document):
     golden_output: str
     """File with the whole model's outputs for them (safetensors)."""
     tolerance: float = Field(gt=0)
-    """Largest ``max_abs_error`` that was accepted of a float head."""
+    """Largest ``max_relative_error`` that was accepted of a float head."""
     left_out: dict[str, str] = Field(default_factory=dict)
     """Cuts that did not hold when they were verified, with why."""
     notices: tuple[str, ...] = ()

@@ -58,7 +58,9 @@ def key(graph: Graph, settings: Mapping[str, Any]) -> str:
         digest.update(file.read_bytes())
     for node in graph.module.graph.nodes:
         paths = [entry[0] for entry in (node.meta.get("nn_module_stack") or {}).values()]
-        add(node.op, node.name, node.target, node.args, node.kwargs, node.meta.get("val"), paths)
+        value = node.meta.get("val")
+        strides = value.stride() if isinstance(value, Tensor) else None
+        add(node.op, node.name, node.target, node.args, node.kwargs, value, strides, paths)
     tensors = {**graph.module.state_dict(), **dict(graph.module.named_buffers())}
     constants = {
         name: value for name, value in vars(graph.module).items() if isinstance(value, Tensor)
@@ -88,7 +90,9 @@ def store(root: Path, name: str, bundle: Bundle) -> None:
     """Keep a copy of ``bundle`` as the entry ``name``; that it cannot be written is no error."""
     try:
         copy_bundle(bundle, root / name)
-        entries = sorted(root.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+        # Names with a dot are bundles that another process is just writing.
+        found = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+        entries = sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True)
     except (BundleError, UsageError, OSError):
         return
     for entry in entries[_KEPT_BUNDLES:]:

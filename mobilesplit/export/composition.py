@@ -37,15 +37,16 @@ class Composition:
         return max((base for base in self.fused if base <= cut), default=0)
 
 
-def compose(cuts: Sequence[Cut], *, num_groups: int) -> Composition:
+def compose(cuts: Sequence[Cut], *, num_groups: int, delegates: bool = True) -> Composition:
     """Decide for all ``cuts``, ``input`` first.
 
     Args:
+        delegates: whether the backend has any; without, nothing is passed between them.
         num_groups: into how many parts of about equal work the lowering is divided.
     """
     fused: list[int] = []
     overhead = 0.0
-    for index in range(1, len(cuts)):
+    for index in range(1, len(cuts)) if delegates else ():
         if index > 1:
             overhead += _passing(cuts[index - 1])
         if overhead > MAX_OVERHEAD * cuts[index].head_flops:

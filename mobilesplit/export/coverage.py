@@ -33,11 +33,11 @@ def coverage(nodes: Iterable[fx.Node], delegated_operators: int, total_flops: in
     """
     left_out = [node for node in nodes if _computes(node) and not _calls_delegate(node)]
     outside = sum(map(_flops, left_out))
-    share = 1.0 - outside / total_flops if total_flops else float(delegated_operators > 0)
+    share = min(1.0, max(0.0, 1.0 - outside / total_flops)) if total_flops else None
     return Coverage(
         operators=delegated_operators + len(left_out),
         delegated_operators=delegated_operators,
-        delegated_flops_share=min(1.0, max(0.0, share)),
+        delegated_flops_share=share,
         left_out=dict(sorted(Counter(map(_operator_name, left_out)).items())),
     )
 

@@ -20,12 +20,14 @@ from mobilesplit.export.kinds import CheckedHeads, Progress
 from mobilesplit.export.quantize import quantize, quantized_cuts
 from mobilesplit.export.settings import ExportSettings
 from mobilesplit.export.verification import (
+    Checked,
     Head,
     Heads,
     Reference,
-    Tails,
+    TailRunner,
     check_head,
     check_input,
+    check_stage,
 )
 from mobilesplit.export.workers import Workers, num_workers
 from mobilesplit.segment.trace import Graph
@@ -40,6 +42,7 @@ class ExecutorchHeads:
 
     Args:
         calibration: inputs to quantize with; None leaves the heads float.
+        held_out: how many more there are to measure with.
     """
 
     def __init__(
@@ -49,7 +52,10 @@ class ExecutorchHeads:
         settings: ExportSettings,
         calibration: Sequence[Sequence[Tensor]] | None,
         progress: Progress,
+        *,
+        held_out: int = 0,
     ) -> None:
+        self._held_out = held_out
         self._settings = settings
         self._progress = progress
         self._graph = graph
@@ -87,9 +93,10 @@ class ExecutorchHeads:
         if not self._runs_here:
             backends.append("portable")
         cuts = [cut for cut in self._cuts.values() if cut.id not in self._dropped]
-        composition = compose(cuts, num_groups=_GROUPS_PER_PROCESS * self._workers.count + 1)
+        num_groups = _GROUPS_PER_PROCESS * self._workers.count + 1
         with self._exit.pop_all() as started:  # which ends them again if this fails
             for backend in backends:
+                composition = compose(cuts, num_groups=num_groups, delegates=backend != "portable")
                 self._lowerings.append(Lowering(self._graph, cuts, composition, backend))
                 self._lowerings[-1].begin(self._workers)
             self._exit = started.pop_all()
@@ -99,7 +106,7 @@ class ExecutorchHeads:
         self._exit.close()
 
     def check(
-        self, cuts: Sequence[Cut], tails: Tails, reference: Reference, progress: Progress
+        self, cuts: Sequence[Cut], tails: TailRunner, reference: Reference, progress: Progress
     ) -> CheckedHeads:
         """Compose the heads of ``cuts`` and run each, with its encoders and its tail."""
         if not self._finished:
@@ -112,20 +119,31 @@ class ExecutorchHeads:
         programs = [lowering.program(ids, self._settings.codecs) for lowering in self._lowerings]
         written, runnable = programs[0], programs[-1]
         heads = Heads(runnable.pte)
-        entries, wrong = [], {}
+        checked: list[Checked] = []
+        wrong: dict[str, str] = {}
         for index, cut in enumerate(cuts):
             progress(f"run {cut.id} and compare ({index + 1}/{len(cuts)})")
-            entry, why = self._check(cut, index, runnable, heads, tails, reference)
-            entries.append(_described(entry, written))
+            checked.append(self._check(cut, index, runnable, heads, tails, reference))
+            why = checked[-1].wrong
+            # Where the head in front is wrong, its cut goes and the stage becomes another.
+            if why is None and index and checked[-2].wrong is None:
+                why = check_stage(
+                    runnable.stages[cut.id],
+                    (checked[-2].boundary, checked[-1].boundary),
+                    heads.run,
+                    reference,
+                    quantized=self._quantization is not None,
+                )
             if why is not None:
                 wrong[cut.id] = why
         return CheckedHeads(
-            entries=tuple(entries),
+            entries=tuple(_described(one.entry, written) for one in checked),
             wrong=wrong,
             files={PROGRAM: partial(_write, written.pte)},
             program=PROGRAM,
             ran_here=self._runs_here,
             quantization=self._quantization,
+            notices=tuple(notice for one in checked for notice in one.notices),
         )
 
     @property
@@ -148,6 +166,7 @@ class ExecutorchHeads:
         self._quantization = Quantization(
             calibration_inputs=len(calibration),
             calibration_sha256=digest(calibration),
+            held_out_inputs=self._held_out,
             min_snr_db=self._settings.min_snr_db,
         )
 
@@ -157,9 +176,9 @@ class ExecutorchHeads:
         index: int,
         program: Program,
         heads: Heads,
-        tails: Tails,
+        tails: TailRunner,
         reference: Reference,
-    ) -> tuple[BundleCut, str | None]:
+    ) -> Checked:
         boundary = self._cuts[cut.id].boundary
         head = Head(
             cut=cut.model_copy(update={"boundary": boundary}),
@@ -184,6 +203,7 @@ def _described(entry: BundleCut, written: Program) -> BundleCut:
     return entry.model_copy(
         update={
             "fused": entry.cut.id in written.fused,
+            "stage_method": written.stages.get(entry.cut.id),
             "coverage": written.coverage.get(entry.cut.id),
         }
     )

@@ -24,12 +24,13 @@ from mobilesplit.export import cache, stages
 from mobilesplit.export.bundle import check_target, file_sha256, write_bundle
 from mobilesplit.export.kinds import CheckedHeads, HeadKind
 from mobilesplit.export.settings import ExportSettings
-from mobilesplit.export.verification import Reference, Tails
+from mobilesplit.export.verification import Reference, TailRunner
 from mobilesplit.segment.cuts import search_cuts
 from mobilesplit.segment.fold import fold_batch_norms
 from mobilesplit.segment.model_source import LoadedModel
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph, flat_tensors, spec_of, trace
+from mobilesplit.segment.verify import max_relative_error
 
 GOLDEN_INPUT = "golden_input.safetensors"
 GOLDEN_OUTPUT = "golden_output.safetensors"
@@ -117,18 +118,14 @@ class _Subject:
         if settings.calibration is not None:
             inputs += _split_calibration(settings.calibration)[1]
         expected = [_run(loaded, one) for one in inputs]
-        peak = max((_peak(tensor) for tensor in expected[0]), default=0.0)
-        # Outputs of 1e-2 that differ by 1e-3 would be wrong: the tolerance shrinks with them.
-        tolerance = settings.tolerance * (min(1.0, peak) or 1.0)
-        return cls(
-            loaded, traced, graph, Reference(inputs, expected, tolerance, settings.min_snr_db)
-        )
-
-
-def _peak(tensor: Tensor) -> float:
-    """The largest finite absolute value; 0 of nothing."""
-    finite = tensor[tensor.isfinite()] if tensor.is_floating_point() else tensor
-    return float(finite.double().abs().max()) if finite.numel() else 0.0
+        again = max_relative_error(_run(loaded, inputs[0]), expected[0])
+        if not again <= settings.tolerance:
+            raise ModelError(
+                f"{loaded.name} does not return the same for the same input (twice in a row).",
+                next_step="Take what is random out of forward().",
+            )
+        reference = Reference(inputs, expected, settings.tolerance, settings.min_snr_db)
+        return cls(loaded, traced, graph, reference)
 
 
 def _run(loaded: LoadedModel, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -170,12 +167,12 @@ def _export(subject: _Subject, settings: ExportSettings, progress: Progress) -> 
                     cuts,
                     tolerance=subject.reference.tolerance,
                 )
-            heads = kind.check(cuts, Tails(tails.programs), subject.reference, progress)
+            heads = kind.check(cuts, TailRunner(tails.programs), subject.reference, progress)
             wrong = heads.wrong
             if not wrong:
                 break
             # The stages around a cut that is left out become one: the tails are made again.
-    notices = [found.notice, tails.notice]
+    notices = [found.notice, tails.notice, *heads.notices]
     return _Exported(heads, tails, left_out, tuple(notice for notice in notices if notice))
 
 
@@ -190,10 +187,11 @@ def _kind(
             return TorchscriptHeads(graph, cuts)
         from mobilesplit.export.executorch_heads import ExecutorchHeads
 
-        calibration = settings.calibration
-        if calibration is not None:
-            calibration, _ = _split_calibration(calibration)
-        return ExecutorchHeads(graph, cuts, settings, calibration, progress)
+        if settings.calibration is None:
+            return ExecutorchHeads(graph, cuts, settings, None, progress)
+        calibration, _ = _split_calibration(settings.calibration)
+        held_out = len(settings.calibration) - len(calibration)
+        return ExecutorchHeads(graph, cuts, settings, calibration, progress, held_out=held_out)
 
 
 def _split_calibration(inputs: Inputs) -> tuple[Inputs, Inputs]:

@@ -6,9 +6,11 @@ export has to do is done meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch.export import ExportedProgram
 
@@ -18,18 +20,26 @@ from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.export.boundaries import export_marked
 from mobilesplit.export.composition import Composition
 from mobilesplit.export.encoders import encoder_name, encoders_program
-from mobilesplit.export.lowered import Lowered, unpack
-from mobilesplit.export.lowering import Backend, lower
+from mobilesplit.export.lowered import Lowered
+from mobilesplit.export.lowering import lower
 from mobilesplit.export.programs import Composed, Composer, Part, emit, method_names
-from mobilesplit.export.workers import Workers, cannot_be_lowered
+from mobilesplit.export.settings import Backend
+from mobilesplit.export.workers import Fetch, Workers, cannot_be_lowered
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph
 from mobilesplit.wire.codecs import expected_blobs
 
 Span = tuple[int, int]
 """From one cut to another, by their indices."""
-_HANDED_OVER = 1.5
-"""How much may be handed to workers at once, in sizes of the model."""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is lowered in one go."""
+
+    span: Span
+    fused: bool
+    """Without marks inside: a head that is lowered alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,8 @@ class Program:
     """An ExecuTorch program."""
     methods: dict[str, str]
     """The head's method by cut id, ``input`` excepted."""
+    stages: dict[str, str]
+    """The method of the stage that ends at a cut, by cut id, ``input`` excepted."""
     fused: frozenset[str]
     """Ids of the cuts whose head was lowered alone."""
     coverage: dict[str, Coverage]
@@ -58,19 +70,19 @@ class Lowering:
         self._cuts = list(cuts)
         self._composition = composition
         self._backend = backend
-        self._lowered: dict[Span, Lowered] = {}
-        self._waiting = {span: self._marked(span) for span in self._spans()}
-        self._handed_over: dict[Span, Future[bytes]] = {}
+        self._lowered: dict[_Unit, Lowered] = {}
+        self._waiting = {unit: self._marked(unit) for unit in self._units()}
+        self._handed_over: dict[_Unit, Future[Fetch]] = {}
 
     def begin(self, workers: Workers) -> None:
         """Let ``workers`` lower what they can until ``finish``."""
-        if workers.count:
-            # What is handed over is held a second time until a worker has taken it.
-            budget_nbytes = _HANDED_OVER * self._weights_nbytes()
-            for span, program in self._waiting.items():
-                if workers.handed_over_nbytes <= budget_nbytes:
-                    future = workers.submit(program, self._backend, first_stage=span[0])
-                    self._handed_over[span] = future
+        if not workers.count:
+            return
+        # Without room on disk for another, the rest is lowered here.
+        with contextlib.suppress(OSError):
+            for unit, program in self._waiting.items():
+                future = workers.submit(program, self._backend, first_stage=unit.span[0])
+                self._handed_over[unit] = future
 
     def finish(self, progress: Callable[[str], None]) -> None:
         """Lower in this process what no worker has begun, and wait for the rest.
@@ -78,20 +90,19 @@ class Lowering:
         Raises:
             ModelError: a part cannot be lowered.
         """
+        total = len(self._waiting)
         # Workers begin with the first and longest: take from the other end.
-        for span in reversed(list(self._waiting)):
-            self._report(progress)
-            future = self._handed_over.get(span)
+        for unit in reversed(list(self._waiting)):
+            progress(f"lower for {self._backend} ({len(self._lowered)}/{total})")
+            future = self._handed_over.get(unit)
             if future is None or future.cancel():
-                self._lowered[span] = _lower(self._waiting[span], self._backend, span[0])
-        for span, future in self._handed_over.items():
-            if not future.cancelled():
-                self._report(progress)
-                self._lowered[span] = unpack(future.result())
+                self._lowered[unit] = _lower(self._waiting[unit], self._backend, unit.span[0])
+                self._handed_over.pop(unit, None)
+        for unit, future in self._handed_over.items():
+            progress(f"lower for {self._backend} ({len(self._lowered)}/{total})")
+            self._lowered[unit] = future.result()()
         self._waiting.clear()
-
-    def _report(self, progress: Callable[[str], None]) -> None:
-        progress(f"lower for {self._backend} ({len(self._lowered)}/{len(self._waiting)})")
+        self._handed_over.clear()
 
     def program(self, cut_ids: Sequence[str], codecs: Sequence[str]) -> Program:
         """The heads of some cuts, with encoders for ``codecs``, as one program.
@@ -111,46 +122,57 @@ class Lowering:
             cut_id: method.coverage(self._cuts[index].head_flops)
             for cut_id, index, method in zip(ids, indices, methods.values(), strict=True)
         }
+        stages: dict[str, str] = {}
+        for start, end in pairwise([0, *indices]):
+            name = f"stage_{len(stages):02}"
+            stages[self._cuts[end].id] = name
+            methods[name] = composer.head(self._staged(start, end))
         encoders = self._add_encoders(indices[:-1], codecs, composer, methods)
         return Program(
             pte=emit(methods),
             methods=dict(zip(ids, names, strict=True)),
             fused=frozenset(self._cuts[index].id for index in self._composition.fused),
+            stages=stages,
             coverage=coverage,
             encoders=encoders,
         )
 
-    def _spans(self) -> list[Span]:
+    def _units(self) -> list[_Unit]:
         """What is to be lowered, the longest first."""
-        fused = [(0, cut) for cut in self._composition.fused]
-        spans = dict.fromkeys([*self._composition.groups, *fused])
-        return sorted(spans, key=self._work, reverse=True)
+        units = [_Unit(span, fused=False) for span in self._composition.groups]
+        units += [_Unit((0, cut), fused=True) for cut in self._composition.fused]
+        return sorted(units, key=lambda unit: unit.span[1] - unit.span[0], reverse=True)
 
-    def _weights_nbytes(self) -> int:
-        module = self._graph.module
-        return sum(weight.nbytes for weight in (*module.parameters(), *module.buffers()))
+    def _marked(self, unit: _Unit) -> ExportedProgram:
+        """A unit as something to lower.
 
-    def _work(self, span: Span) -> int:
-        """Stages in a span."""
-        return span[1] - span[0]
-
-    def _marked(self, span: Span) -> ExportedProgram:
-        """What lies in a span, as something to lower; a fused head has no marks inside."""
-        first, last = span
-        cuts = self._cuts[first : last + 1]
-        if span not in self._composition.groups:
-            cuts = [cuts[0], cuts[-1]]
-        with quiet():
-            return export_marked(self._graph, cuts, first_cut=first)
+        Raises:
+            ModelError: torch does not export it.
+        """
+        first, last = unit.span
+        cuts = [self._cuts[first], self._cuts[last]] if unit.fused else self._cuts[first : last + 1]
+        try:
+            with quiet(errors=True):
+                return export_marked(self._graph, cuts, first_cut=first)
+        except RuntimeError as error:
+            raise cannot_be_lowered(str(error)) from error
 
     def _parts(self, cut: int) -> list[Part]:
         """What the head of a cut is composed of: a fused head to begin with, then stages."""
         base = self._composition.base_of(cut)
-        parts = [Part(self._lowered[0, base], (0, base), 0, base)] if base else []
+        if not base:
+            return self._staged(0, cut)
+        fused = self._lowered[_Unit((0, base), fused=True)]
+        return [Part(fused, (0, base), 0, base), *self._staged(base, cut)]
+
+    def _staged(self, first_cut: int, last_cut: int) -> list[Part]:
+        """What lies between two cuts, of the groups that it reaches into."""
+        parts = []
         for first, last in self._composition.groups:
-            if last > base and first < cut and base < cut:
-                lowered = self._lowered[first, last]
-                parts.append(Part(lowered, (first, last), max(first, base), min(last, cut)))
+            begin, end = max(first, first_cut), min(last, last_cut)
+            if begin < end:
+                lowered = self._lowered[_Unit((first, last), fused=False)]
+                parts.append(Part(lowered, (first, last), begin, end))
         return parts
 
     def _add_encoders(

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from mobilesplit.core.cuts import Cut
 from mobilesplit.core.manifest import BundleCut, Quantization
-from mobilesplit.export.verification import Reference, Tails
+from mobilesplit.export.verification import Reference, TailRunner
 
 Progress = Callable[[str], None]
 
@@ -22,7 +22,7 @@ class CheckedHeads:
     """Heads that were run, and what a bundle says of them."""
 
     entries: tuple[BundleCut, ...]
-    """By depth; of those in ``wrong`` they are worth nothing."""
+    """By depth; worth nothing where ``wrong`` is not empty."""
     wrong: dict[str, str]
     """Ids of cuts that do not hold as exported, with why."""
     files: dict[str, Callable[[Path], None]]
@@ -33,6 +33,8 @@ class CheckedHeads:
     """See ``Manifest.ran_here``."""
     quantization: Quantization | None = None
     """None for float heads."""
+    notices: tuple[str, ...] = ()
+    """What else whoever exports should know."""
 
 
 class HeadKind(Protocol):
@@ -53,7 +55,7 @@ class HeadKind(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def check(
-        self, cuts: Sequence[Cut], tails: Tails, reference: Reference, progress: Progress
+        self, cuts: Sequence[Cut], tails: TailRunner, reference: Reference, progress: Progress
     ) -> CheckedHeads:
         """Make the heads of ``cuts`` (of the float graph), run each with its tail and compare.
 

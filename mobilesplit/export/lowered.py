@@ -1,7 +1,7 @@
 """Lowered programs as plain data: to be taken apart at their marks, or sent between processes.
 
-The rule: ``pack`` and ``unpack`` are for a process and the children that it started itself. They
-pickle, and nothing that came from a file or a network is ever given to them.
+The rule: ``pack`` and ``unpack`` are for a process and the children that it started itself, through
+its own private folder. They pickle, and nothing else is ever given to them.
 """
 
 from __future__ import annotations

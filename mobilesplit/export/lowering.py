@@ -6,10 +6,9 @@ apart at every cut.
 
 from __future__ import annotations
 
-import unittest.mock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch.ao.quantization.fx._decomposed  # noqa: F401  # registers quantized_decomposed
 from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
@@ -31,8 +30,7 @@ from torch.fx.traceback import NodeSource
 from mobilesplit.export.boundaries import is_mark, stages_of
 from mobilesplit.export.coverage import count_operators
 from mobilesplit.export.lowered import Lowered
-
-Backend = Literal["xnnpack", "vulkan", "portable"]
+from mobilesplit.export.settings import Backend
 
 _PARTITIONERS: dict[Backend, Callable[[], Partitioner] | None] = {
     "xnnpack": XnnpackPartitioner,
@@ -76,9 +74,7 @@ def _provenance_uncopied() -> Iterator[None]:
     Nobody writes to it once it is made, and it takes a tenth of the time of lowering. A private
     class: without it lowering is only slower.
     """
-    with unittest.mock.patch.object(
-        NodeSource, "__deepcopy__", lambda self, _memo: self, create=True
-    ):
+    with _replaced(NodeSource, "__deepcopy__", lambda self, _memo: self):
         yield
 
 
@@ -101,8 +97,23 @@ def _useful_passes(program: ExportedProgram) -> Iterator[None]:
             super().__init__(exported_program, passes)
             self.passes: list[Any] = [each for each in self.passes if each not in useless]
 
-    with unittest.mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", Passes):
+    with _replaced(xnnpack_preprocess, "XNNPACKPassManager", Passes):
         yield
+
+
+@contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """``owner`` with another attribute, of its own or none before (torch 2.13, executorch 1.5)."""
+    missing = object()
+    before = vars(owner).get(name, missing)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is missing:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
 
 
 class _StageByStage(Partitioner):  # type: ignore[misc]  # executorch has no types

@@ -29,6 +29,7 @@ from torch.export.graph_signature import (
 )
 from torch.utils import _pytree as pytree
 
+from mobilesplit.core.errors import ModelError
 from mobilesplit.core.manifest import Coverage
 from mobilesplit.export.boundaries import is_mark
 from mobilesplit.export.coverage import coverage
@@ -214,7 +215,13 @@ def _compose(composer: Composer, pieces: Sequence[_Piece]) -> Composed:
         for node in piece.nodes:
             if is_mark(node.target):
                 own[node.name] = own[refs(node)[0]]
-            elif node.op != "placeholder":
+            elif node.op == "placeholder":
+                if node.name not in own:  # a shared weight's operator is of the earlier stage
+                    raise ModelError(
+                        f"The model cannot be lowered: {node.name} is needed behind a cut.",
+                        next_step="Try --backend portable.",
+                    )
+            else:
                 own[node.name] = method.add_operator(node, piece.lowered, own)
         values = [own[name] for name in piece.ends]
     return _finished(method, values)

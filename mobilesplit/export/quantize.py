@@ -2,7 +2,8 @@
 
 The rule: heads come from the int8 graph, tails from the float one. The int8 graph keeps the
 names of the float one's operators, so a cut is found again by name; where its boundary is
-quantized anyway, the head returns the int8 values and ``dequantizer`` stands before the tail.
+quantized anyway, the head returns the int8 values, and whoever runs the tail makes them floats
+(``wire.int8.floats_of``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
     XNNPACKQuantizer,
     get_symmetric_quantization_config,
 )
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch._subclasses import FakeTensorMode
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -135,25 +136,6 @@ def quantized_cuts(
             )
         )
     return kept, dropped
-
-
-def dequantizer(cut: QuantizedCut) -> fx.GraphModule:
-    """What the cloud runs before the float tail: ``cut.cut.boundary`` in, ``cut.float_cut``'s out.
-
-    Any batch size. Tensors that cross unquantized are returned as they are.
-    """
-    piece = fx.Graph()
-    values = [piece.placeholder(spec.name) for spec in cut.cut.boundary]
-    for node, spec in zip(values, cut.cut.boundary, strict=True):
-        node.meta["val"] = torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device="meta")
-    # In plain ATen: whoever loads the tail needs no library of quantized operators.
-    for index, scale in enumerate(cut.scales):
-        if scale is not None:
-            value = piece.call_function(_ATEN.to.dtype, (values[index], torch.float32))
-            value = piece.call_function(_ATEN.sub.Tensor, (value, scale.zero_point))
-            values[index] = piece.call_function(_ATEN.mul.Tensor, (value, scale.scale))
-    piece.output(tuple(values))
-    return fx.GraphModule(nn.Module(), piece, "Dequantizer")
 
 
 def _fold_pads(module: fx.GraphModule) -> None:

@@ -35,7 +35,7 @@ class ExportSettings:
     """Inputs to quantize heads to int8 with; None leaves them float."""
     tolerance: float = 1e-3
     """Largest difference to the original model's outputs that a float cut may have, as a share
-    of the largest output where that is below 1, absolute above."""
+    of each output's largest element."""
     min_snr_db: float = 10.0
     """Smallest signal-to-noise ratio of the outputs that an int8 cut may have."""
     jobs: int | None = None

@@ -33,7 +33,7 @@ from mobilesplit.segment.batched import (
 )
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph, strip_provenance
-from mobilesplit.segment.verify import max_abs_error
+from mobilesplit.segment.verify import max_relative_error
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,6 @@ class Tails:
     """They take 1 to so many rows."""
     notice: str | None
     """Why they take one row only; None where they take more."""
-    max_abs_error: float
-    """Largest difference of the outputs for a batch to those for its rows one by one."""
 
 
 def export_tails(
@@ -59,12 +57,12 @@ def export_tails(
         module: the model.
         traced: what ``trace`` made of it.
         graph: the same with batch norms folded, or ``traced`` itself: what the cuts are of.
-        tolerance: largest absolute difference of the outputs that a batch may make to its rows.
+        tolerance: largest difference that a batch may make to its rows, as a share of the peak.
     """
     try:
         return _free_tails(graph, cuts, follow_batch(traced, module), tolerance)
     except ModelError as why:
-        return Tails(export_stages(graph, cuts), 1, str(why), 0.0)
+        return Tails(export_stages(graph, cuts), 1, str(why))
 
 
 def export_stages(graph: Graph, cuts: list[Cut]) -> list[ExportedProgram]:
@@ -84,14 +82,6 @@ def save_file(program: ExportedProgram, path: Path) -> None:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     path.write_bytes(buffer.getbuffer())
-
-
-def run_stages(programs: list[ExportedProgram], values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Boundary tensors through ``programs`` in order."""
-    with torch.no_grad():
-        for program in programs:
-            values = tuple(program.module(check_guards=False)(*values))
-    return values
 
 
 def _export(
@@ -131,13 +121,10 @@ def _free_tails(graph: Graph, cuts: list[Cut], batching: Batching, tolerance: fl
             torch.cat(tensors, batching.dimension(spec.name))
             for spec, tensors in zip(end.boundary, zip(*rows, strict=True), strict=True)
         )
-        error = max(max_abs_error(batch, together), max_abs_error(first_row, rows[0]))
-        # What crosses may be large: only what the model returns is held to the tolerance itself.
-        peaks = () if end is cuts[-1] else (float(t.double().abs().max()) for t in together)
-        scale = max([1.0, *peaks])
-        if not error <= tolerance * scale:
+        error = max(max_relative_error(batch, together), max_relative_error(first_row, rows[0]))
+        if not error <= tolerance:
             raise batch_one_only(f"at {end.id} a row in a batch differs by {error:.3g} from alone")
-    return Tails(programs, MAX_BATCH, None, error)
+    return Tails(programs, MAX_BATCH, None)
 
 
 def _export_and_run(

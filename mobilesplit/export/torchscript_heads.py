@@ -6,13 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from torch import Tensor
-
 from mobilesplit.core.cuts import INPUT, Cut
 from mobilesplit.core.manifest import BundleCut
 from mobilesplit.export.kinds import CheckedHeads, Progress
-from mobilesplit.export.scripts import ScriptedHead, script_heads
-from mobilesplit.export.verification import Head, Reference, Tails, check_head, check_input
+from mobilesplit.export.scripts import script_heads
+from mobilesplit.export.verification import (
+    Checked,
+    Head,
+    Reference,
+    TailRunner,
+    check_head,
+    check_input,
+)
 from mobilesplit.segment.trace import Graph
 
 
@@ -41,40 +46,30 @@ class TorchscriptHeads:
         pass
 
     def check(
-        self, cuts: Sequence[Cut], tails: Tails, reference: Reference, progress: Progress
+        self, cuts: Sequence[Cut], tails: TailRunner, reference: Reference, progress: Progress
     ) -> CheckedHeads:
         """Run each head from the bytes of both its files, then its tail."""
-        entries, wrong = [], {}
+        entries: list[BundleCut] = []
+        wrong: dict[str, str] = {}
         files: dict[str, Callable[[Path], None]] = {}
         for index, cut in enumerate(cuts):
             progress(f"run {cut.id} and compare ({index + 1}/{len(cuts)})")
-            entry, why = self._check(cut, index, tails, reference)
-            if cut.id != INPUT:
-                scripts = self._scripted[cut.id].files(f"heads/{index:02}")
-                files.update(scripts)
-                entry = entry.model_copy(update={"scripts": tuple(scripts)})
-            entries.append(entry)
-            if why is not None:
-                wrong[cut.id] = why
+            if cut.id == INPUT:
+                entries.append(check_input(Head(cut), tails, reference).entry)
+                continue
+            checked = self._check(cut, index, tails, reference)
+            scripts = self._scripted[cut.id].files(f"heads/{index:02}")
+            files.update(scripts)
+            entries.append(checked.entry.model_copy(update={"scripts": tuple(scripts)}))
+            if checked.wrong is not None:
+                wrong[cut.id] = checked.wrong
         return CheckedHeads(tuple(entries), wrong, files, program=None)
 
-    def _check(
-        self, cut: Cut, index: int, tails: Tails, reference: Reference
-    ) -> tuple[BundleCut, str | None]:
-        if cut.id == INPUT:
-            return check_input(Head(cut), tails, reference)
+    def _check(self, cut: Cut, index: int, tails: TailRunner, reference: Reference) -> Checked:
+        """The worse of the two files speaks for the cut."""
+        boundaries = self._scripted[cut.id].run_reloaded(reference.inputs[0])
         checked = [
-            check_head(
-                Head(cut), index, None, _reloaded(self._scripted[cut.id], place), tails, reference
-            )
-            for place in range(2)
+            check_head(Head(cut), index, None, lambda *_, b=b: [b], tails, reference)
+            for b in boundaries
         ]
-        # The worse of the two files speaks for the cut.
-        return max(checked, key=lambda result: result[0].max_abs_error)
-
-
-def _reloaded(
-    head: ScriptedHead, place: int
-) -> Callable[[str | None, Sequence[Sequence[Tensor]]], list[tuple[Tensor, ...]]]:
-    """Runs the file at ``place`` (``.pt``, ``.ptl``) as `verification.check_head` wants it."""
-    return lambda _, many: [head.run_reloaded(inputs)[place] for inputs in many]
+        return max(checked, key=lambda one: one.entry.max_relative_error)

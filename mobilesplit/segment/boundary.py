@@ -31,6 +31,8 @@ class ValueTrees:
     """In the order of the graph, inputs first."""
     forms: Mapping[fx.Node, Sequence[fx.Node]]
     """For a value that has any, the values that one movable operator makes of it."""
+    of_inputs: frozenset[fx.Node]
+    """The model's inputs and all their forms."""
 
 
 def value_trees(graph: Graph) -> ValueTrees:
@@ -50,7 +52,7 @@ def value_trees(graph: Graph) -> ValueTrees:
                 from_input.add(node)
         else:
             roots.append(node)
-    return ValueTrees(roots, forms)
+    return ValueTrees(roots, forms, frozenset(from_input))
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Boundaries:
 
     def __init__(self, graph: Graph) -> None:
         self._trees = value_trees(graph)
+        self.of_inputs = self._trees.of_inputs
         self._position = {node: index for index, node in enumerate(graph.operators)}
         # Of every value the last operator that reads it and is a root itself.
         self._last_use: dict[fx.Node, int] = {}

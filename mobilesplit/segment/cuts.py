@@ -139,8 +139,8 @@ def _places(graph: Graph) -> list[_Place]:
     boundaries = Boundaries(graph)
     uncounted = graph.total_flops == 0
     places = [_place(-1, 0, graph.inputs)]
-    # Two places with the same boundary are one cut; where only inputs cross, it is ``input``.
-    known = {frozenset(graph.inputs)}
+    # Two places with the same boundary are one cut.
+    known: set[frozenset[fx.Node]] = set()
     work = 0
     final = len(graph.operators) - 1
     for position, node in enumerate(graph.operators):
@@ -148,7 +148,8 @@ def _places(graph: Graph) -> list[_Place]:
             continue
         work += _UNCOUNTED_FLOPS if uncounted else graph.flops[node]
         values = boundaries.at(position) if position < final else None
-        if values and frozenset(values) not in known and not set(values) <= set(graph.inputs):
+        # Where nothing crosses but inputs, prepared or not, the cut is ``input``.
+        if values and frozenset(values) not in known and not boundaries.of_inputs >= set(values):
             known.add(frozenset(values))
             places.append(_place(position, work, values))
     return [*places, _place(final, work, graph.outputs)]

@@ -52,3 +52,25 @@ def max_abs_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> floa
         worst = float(difference.nan_to_num(nan=math.inf, posinf=math.inf).max())
         largest = max(largest, worst)
     return largest
+
+
+def max_relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """``max_abs_error`` of each output as a share of its largest element; the worst of them.
+
+    Each output is measured by its own scale: a wrong one of 1e-5 does not hide behind one of 50.
+    """
+    if len(outputs) != len(expected):
+        return math.inf
+    return max(
+        (
+            max_abs_error([one], [other]) / _peak(other)
+            for one, other in zip(outputs, expected, strict=True)
+        ),
+        default=0.0,
+    )
+
+
+def _peak(tensor: Tensor) -> float:
+    """The largest finite absolute value; 1 where all are zero or there is none."""
+    finite = tensor[tensor.isfinite()]
+    return (float(finite.double().abs().max()) or 1.0) if finite.numel() else 1.0

@@ -110,7 +110,7 @@ def test_an_unknown_key_is_named(bundle: Path) -> None:
 
 
 def test_another_version_is_refused(bundle: Path) -> None:
-    edit(bundle, lambda document: document.update(schema="mobilesplit.bundle/2"))
+    edit(bundle, lambda document: document.update(schema="mobilesplit.bundle/9"))
     with pytest.raises(InputFileError, match=r"\$\.schema.*export. again"):
         load_bundle(bundle)
 

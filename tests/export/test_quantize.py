@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from mobilesplit.core.errors import ModelError
 from mobilesplit.export.deviation import deviation
-from mobilesplit.export.quantize import QuantizedCut, dequantizer, quantize, quantized_cuts
+from mobilesplit.export.quantize import QuantizedCut, quantize, quantized_cuts
+from mobilesplit.export.verification import float_boundary
 from mobilesplit.segment import split
 from mobilesplit.segment.cuts import find_cuts
 from mobilesplit.segment.fold import fold_batch_norms
@@ -162,12 +163,11 @@ def test_int8_head_then_dequantized_float_tail_is_nearly_the_whole(
     expected = [graph.run(*x) for x in inputs]
     for cut in cuts.values():
         head, tail = split.head(converted, cut.cut), split.tail(graph, cut.float_cut)
-        decode = dequantizer(cut)
-        outputs = [split.run(tail, split.run(decode, split.run(head, x))) for x in inputs]
+        outputs = [split.run(tail, float_boundary(split.run(head, x), cut.scales)) for x in inputs]
         assert deviation(outputs, expected).snr_db > 25, cut.cut.id
 
 
-def test_the_dequantizer_gives_the_int8_graphs_own_values_for_any_batch(
+def test_the_floats_of_a_boundary_are_the_int8_graphs_own_values_for_any_batch(
     cuts: dict[str, QuantizedCut],
 ) -> None:
     cut = behind(cuts, "relu6", "relu")
@@ -182,7 +182,7 @@ def test_the_dequantizer_gives_the_int8_graphs_own_values_for_any_batch(
         for value, scale in zip(values, cut.scales, strict=True)
         if scale is not None
     ]
-    for one, other in zip(split.run(dequantizer(cut), values), expected, strict=True):
+    for one, other in zip(float_boundary(values, cut.scales), expected, strict=True):
         assert torch.equal(one, other)
 
 

@@ -17,6 +17,7 @@ from mobilesplit.core.cuts import Cut
 from mobilesplit.core.manifest import SCHEMA, Bundle, BundleCut, Manifest
 from mobilesplit.export import stages
 from mobilesplit.export.stages import Tails, export_tails
+from mobilesplit.export.verification import TailRunner
 from mobilesplit.segment import split
 from mobilesplit.segment.cuts import find_cuts
 from mobilesplit.segment.fold import fold_batch_norms
@@ -93,7 +94,6 @@ def bundle(skip_net: Exported, tmp_path_factory: pytest.TempPathFactory) -> Bund
 def test_a_model_that_takes_any_batch_has_tails_that_do(skip_net: Exported) -> None:
     assert skip_net.tails.max_batch == 64
     assert skip_net.tails.notice is None
-    assert skip_net.tails.max_abs_error < 1e-5
     assert max(len(cut.boundary) for cut in skip_net.cuts) == 2
 
 
@@ -157,7 +157,7 @@ def test_a_hard_coded_batch_falls_back_to_batch_1_and_says_why() -> None:
     assert exported.tails.max_batch == 1
     assert exported.tails.notice is not None
     assert "same reduction dim" in exported.tails.notice
-    outputs = stages.run_stages(exported.tails.programs, exported.graph.example_inputs)
+    outputs = TailRunner(exported.tails.programs).run(0, exported.graph.example_inputs)
     assert torch.allclose(outputs[0], exported.graph.run(*exported.graph.example_inputs)[0])
 
 
@@ -180,5 +180,5 @@ def test_what_crosses_a_boundary_is_row_major_at_every_batch() -> None:
     exported = export(Turned(), 1, 1, 4, every=True)
     values: tuple[Tensor, ...] = (torch.randn(2, 1, 4),)
     for program, (_, end) in zip(exported.tails.programs, pairwise(exported.cuts), strict=True):
-        values = stages.run_stages([program], values)
+        values = TailRunner([program]).run(0, values)
         assert all(value.is_contiguous() for value in values), end.id

@@ -6,10 +6,15 @@ import signal
 import pytest
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from mobilesplit.core.errors import ModelError
-from mobilesplit.export.exchange import read_message, write_message
 from mobilesplit.export.workers import Workers, num_workers
+
+
+@pytest.fixture(scope="module")
+def program() -> ExportedProgram:
+    return torch.export.export(nn.ReLU(), (torch.ones(1),))
 
 
 @pytest.mark.parametrize(
@@ -22,27 +27,39 @@ def test_workers_are_started_where_there_is_enough_to_do(
     assert num_workers(operators, jobs) == expected
 
 
-def test_a_worker_that_was_killed_is_an_error_that_says_so() -> None:
-    program = torch.export.export(nn.ReLU(), (torch.ones(1),))
+def test_every_task_of_a_worker_that_was_killed_is_an_error_that_says_so(
+    program: ExportedProgram,
+) -> None:
     with Workers(1) as workers:
+        before = [workers.submit(program, "xnnpack", first_stage=0) for _ in range(3)]
         os.kill(workers.pids[0], signal.SIGKILL)
-        future = workers.submit(program, "xnnpack", 0)
-        with pytest.raises(ModelError, match=r"ended \(signal 9\).*--jobs 1"):
-            future.result()
+        for future in [*before, workers.submit(program, "xnnpack", first_stage=0)]:
+            with pytest.raises(ModelError, match=r"ended \(signal 9\).*--jobs 1"):
+                future.result(timeout=60)
 
 
-def test_what_cannot_be_lowered_is_told_in_a_line() -> None:
-    program = torch.export.export(nn.ReLU(), (torch.ones(1),))
+def test_what_cannot_be_lowered_is_told_in_a_line_and_the_worker_goes_on(
+    program: ExportedProgram,
+) -> None:
     with Workers(1) as workers:
-        future = workers.submit(program, "no such backend", 0)  # type: ignore[arg-type]
+        wrong = workers.submit(program, "no such backend", first_stage=0)  # type: ignore[arg-type]
+        right = workers.submit(program, "portable", first_stage=0)
         with pytest.raises(ModelError, match=r"cannot be lowered: .*no such backend"):
-            future.result()
+            wrong.result(timeout=120)
+        assert right.result(timeout=120)().inputs
 
 
-def test_leaving_ends_the_workers() -> None:
-    with Workers(2) as workers:
-        pids = workers.pids
-        assert len(pids) == 2
+@pytest.mark.parametrize("num_tasks", [0, 9])
+def test_leaving_ends_the_workers_and_deletes_what_they_were_given(
+    program: ExportedProgram, num_tasks: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt), Workers(2) as workers:
+        pids, folder = workers.pids, workers._folder
+        futures = [workers.submit(program, "xnnpack", first_stage=0) for _ in range(num_tasks)]
+        assert len(list(folder.iterdir())) == num_tasks
+        raise KeyboardInterrupt
+    assert all(future.done() for future in futures)
+    assert not folder.exists()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -54,13 +71,3 @@ def test_a_worker_ends_with_the_one_that_started_it() -> None:
         assert process.stdin is not None
         process.stdin.close()  # as the system does for whoever dies
         assert process.wait(timeout=60) == 0
-
-
-def test_half_a_message_is_none() -> None:
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
-        write_message(sink, b"whole")
-        sink.write(b"\x09\0\0\0\0\0\0\0half")
-        sink.close()
-        assert read_message(source) == b"whole"
-        assert read_message(source) is None
