@@ -69,6 +69,15 @@ def test_heads_tails_and_stages_are_exact_whatever_form_crosses() -> None:
     assert torch.equal(values[0], graph.run(*graph.example_inputs)[0])
 
 
+def test_preparing_one_of_two_inputs_is_no_cut_of_its_own() -> None:
+    ids = torch.arange(8)[None]
+    graph = trace(Encoder().eval(), (ids, torch.ones(1, 8, dtype=torch.int64)))
+    # The mask crosses as float32, half of its int64, but never with the ids alone.
+    assert sent(find_cuts(graph, every=True)[1]) == [
+        ("float32", (1, 1, 1, 8)), ("float32", (1, 8, 16)),
+    ]  # fmt: skip
+
+
 def test_preparing_an_input_is_no_cut_of_its_own() -> None:
     class Normal(nn.Module):
         def __init__(self) -> None:
