@@ -118,6 +118,11 @@ class _Subject:
         if settings.calibration is not None:
             inputs += _split_calibration(settings.calibration)[1]
         expected = [_run(loaded, one) for one in inputs]
+        if any(tensor.isnan().any() for tensor in expected[0]):
+            raise ModelError(
+                f"{loaded.name} returns NaN for its example input: nothing can be compared.",
+                next_step="Check the weights and example_inputs().",
+            )
         again = max_relative_error(_run(loaded, inputs[0]), expected[0])
         if not again <= settings.tolerance:
             raise ModelError(
@@ -208,7 +213,7 @@ def _give_up_on_ends(wrong: dict[str, str], cuts: Sequence[Cut], way_out: str) -
         if cut_id in (cuts[0].id, cuts[-1].id):
             where = "on the device" if cut_id == OUTPUT else "in the cloud"
             raise ModelError(
-                f"The whole model does not hold {where}: the cut {cut_id} {why}.",
+                f"The whole model does not hold {where}: {cut_id}: {why}.",
                 next_step=way_out,
             )
 

@@ -71,8 +71,14 @@ def export_stages(graph: Graph, cuts: list[Cut]) -> list[ExportedProgram]:
     values = graph.example_inputs
     for start, end in pairwise(cuts):
         piece = split.stage(graph, start, end)
-        programs.append(_export(piece, values))
-        values = split.run(piece, values)
+        try:
+            with quiet(errors=True):
+                programs.append(_export(piece, values))
+                values = split.run(piece, values)
+        except Exception as error:  # torch.export raises whatever its parts raise
+            raise ModelError(
+                f"The tail stage from {start.id} to {end.id} cannot be exported: {obstacle(error)}."
+            ) from error
     return programs
 
 

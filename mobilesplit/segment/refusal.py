@@ -69,7 +69,10 @@ def _where(error: Exception, module: nn.Module) -> str:
     if frames:
         frame = frames[-1]
         return f"{frame.filename}:{frame.lineno} in {frame.name}: `{frame.line}`"
-    forward = inspect.unwrap(type(module).forward)
+    forward = type(module).forward
+    if not inspect.isfunction(forward):  # a module that torch made
+        return f"in {type(module).__name__}"
+    forward = inspect.unwrap(forward)
     return f"{forward.__code__.co_filename}:{forward.__code__.co_firstlineno} in forward"
 
 

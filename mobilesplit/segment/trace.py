@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, ShapesCollection
+from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -33,6 +34,11 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 _MORE_FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 """Attention on a CPU: torch has the formula and leaves this one operator out of its list."""
+
+
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
+_STATE = (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION)
+_RANDOM = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal"}
 
 
 @dataclass(frozen=True)
@@ -75,16 +81,12 @@ def trace(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Graph:
     try:
         with quiet(errors=True), torch.no_grad():
             program = functional_program(module, example_inputs)
+            _refuse_state(program)
+            return graph_of(program.module(check_guards=False), example_inputs)
+    except ModelError:
+        raise
     except Exception as error:
         raise refusal(error, module, example_inputs) from error
-    if program.graph_signature.buffers_to_mutate:
-        names = ", ".join(sorted(program.graph_signature.buffers_to_mutate.values()))
-        raise ModelError(
-            f"The model keeps state between calls ({names}).",
-            next_step="Return the state as an output and take it as an input.",
-        )
-    with quiet():
-        return graph_of(program.module(check_guards=False), example_inputs)
 
 
 def functional_program(
@@ -95,7 +97,34 @@ def functional_program(
 ) -> ExportedProgram:
     """What torch.export makes of ``module``, with no operator that writes to its arguments."""
     shapes: Any = dynamic_shapes  # torch's annotation leaves out ShapesCollection
-    return functional(torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False))
+    program = functional(torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False))
+    # What crosses a boundary becomes row-major: a view that relied on other strides is a copy
+    # there. Without operators that write, the two are the same.
+    for node in program.graph.nodes:
+        if node.target in _VIEWS:
+            node.target = torch.ops.aten.reshape.default
+    return program
+
+
+def _refuse_state(program: ExportedProgram) -> None:
+    """Raises ModelError for a model that changes its own tensors, or draws random numbers."""
+    changed = sorted(
+        str(spec.target)
+        for spec in program.graph_signature.output_specs
+        if spec.kind in _STATE and spec.target is not None
+    )
+    if changed:
+        raise ModelError(
+            f"The model keeps state between calls ({', '.join(changed)}).",
+            next_step="Return the state as an output and take it as an input.",
+        )
+    for node in program.graph.nodes:
+        packet = getattr(node.target, "overloadpacket", None)
+        if str(packet).removeprefix("aten.").removesuffix("_like") in _RANDOM:
+            raise ModelError(
+                f"The model draws random numbers ({packet}): head and tail would draw others.",
+                next_step="Take them as an input.",
+            )
 
 
 def graph_of(module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> Graph:
