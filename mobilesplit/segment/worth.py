@@ -36,6 +36,9 @@ def most_valuable(work: npt.ArrayLike, nbytes: npt.ArrayLike, max_cuts: int) -> 
         work: floating-point operations in front of each cut, not falling; the last has all.
         nbytes: bytes of each cut's boundary; the last one's are never sent.
     """
+    num_cuts = len(np.asarray(work))
+    if num_cuts <= max(2, max_cuts):
+        return list(range(num_cuts))
     order_SC, gaps_SC = _by_latency(_latencies(np.asarray(work, float), np.asarray(nbytes, float)))
     shares = 1 - np.asarray(work, float) / np.asarray(work, float)[-1]
     kept = np.ones(len(shares), dtype=bool)

@@ -142,3 +142,10 @@ def test_attention_counts_as_work() -> None:
 
     # Two products of 16 x 8 by 8 x 16, for each of two heads.
     assert trace(Attends(), (torch.ones(1, 2, 16, 8),)).total_flops == 2 * 2 * (2 * 16 * 16 * 8)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("model", [nn.Identity(), nn.Flatten(), nn.ReLU()])
+def test_a_model_without_a_place_between_its_ends_has_its_two_ends(model: nn.Module) -> None:
+    cuts = find_cuts(trace(model, (torch.ones(1, 2, 2),)))
+    assert [cut.id for cut in cuts] == [INPUT, OUTPUT]
