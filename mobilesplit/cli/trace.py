@@ -31,7 +31,12 @@ def trace(
             min=2, help="Keep at most so many: those whose loss would cost most (docs/cuts.md)."
         ),
     ] = 16,
-    max_boundary_tensors: options.MaxBoundaryTensors = 4,
+    max_boundary_tensors: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Leave out cuts where more tensors cross: 4; no limit with --all."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="List every cut there is.")] = False,
     operators: Annotated[
         bool, typer.Option("--operators", help="List what each operator costs as well.")
@@ -72,10 +77,10 @@ def trace(
         found = search_cuts(
             graph, max_cuts=max_cuts, max_boundary_tensors=max_boundary_tensors, every=every
         )
-        step.note(f"verifying {len(found.cuts)} cuts")
-        errors = verify(graph, found.cuts)
         step.note("dividing")
         cheapest = None if scenario is None else find_cheapest(graph, **scenario)
+        step.note(f"verifying {len(found.cuts)} cuts")
+        errors = verify(graph, found.cuts)
         costs = operator_costs(graph) if operators else None
     if as_json:
         document: dict[str, Any] = {
@@ -92,6 +97,11 @@ def trace(
         return
     _print_cuts(loaded.name, found.cuts, errors)
     stdout.print(f"Weights: {loaded.weights}.")
+    if found.num_over_limit:
+        stdout.print(
+            f"Left out for their boundary: {found.num_over_limit} "
+            f"(more than {found.max_boundary_tensors} tensors cross)."
+        )
     if found.notice is not None:
         stdout.print(found.notice)
     if costs is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from mobilesplit.core.errors import ModelError
 from mobilesplit.core.links import Link
 from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.schedule.cost import FRAMING_BYTES
@@ -77,12 +78,21 @@ def find_cheapest(
     """The least predicted latency, by minimum cut, beside that of the best prefix cut.
 
     A message costs as in schedule/cost.py: bytes and framing over the rate, half a round trip and
-    the mean jitter. Values cross uncompressed. Outputs that the device computes stay there.
+    the mean jitter. Values cross uncompressed. The cloud returns all outputs if it computes any
+    of the model, as the tails of segment/split.py do: those that the device computes cross too.
 
     Args:
         device_gflops: 10^9 floating-point operations that the device does in a second.
         cloud_gflops: the same of the cloud.
+
+    Raises:
+        ModelError: torch counts no operation in the model, so nothing would take any time.
     """
+    if graph.total_flops == 0:
+        raise ModelError(
+            "torch counts no floating-point operations in this model: there is no time to predict.",
+            next_step="Leave out --max-flow.",
+        )
     trees = value_trees(graph)
     working = [root for root in trees.roots if root.op != "placeholder"]
     index_of = {node: index for index, node in enumerate(working)}
@@ -97,30 +107,32 @@ def find_cheapest(
         return Value(
             name=node.name,
             send_ps=None if spec is None else _transfer_ps(nbytes, link.uplink_bps),
-            answer_ps=_transfer_ps(nbytes, link.downlink_bps) if node in graph.outputs else 0,
+            is_output=node in graph.outputs,
             readers=tuple(readers.get(node, ())),
             forms=tuple(value_of(form) for form in trees.forms.get(node, ())),
         )
 
+    outputs = [spec for node in graph.outputs if (spec := spec_of(node))]
+    answer_nbytes = FRAMING_BYTES + sum(spec.nbytes for spec in outputs)
     delay_ps = round((link.rtt_ms + link.jitter_ms) / 2 * _PS_PER_MS)
     costs = Costs(
         device_ps=tuple(round(graph.flops[node] * 1e3 / device_gflops) for node in working),
         cloud_ps=tuple(round(graph.flops[node] * 1e3 / cloud_gflops) for node in working),
         roots=tuple(Root(index_of.get(root), value_of(root)) for root in trees.roots),
         request_ps=_transfer_ps(FRAMING_BYTES, link.uplink_bps) + delay_ps,
-        answer_ps=_transfer_ps(FRAMING_BYTES, link.downlink_bps) + delay_ps,
+        answer_ps=_transfer_ps(answer_nbytes, link.downlink_bps) + delay_ps,
     )
+
+    specs = {
+        node.name: spec for node in (*graph.inputs, *graph.operators) if (spec := spec_of(node))
+    }
 
     def division(on_device: frozenset[int]) -> Division:
         found = price(costs, on_device)
-        sent = {value.name for value in found.sent}
-        values = (*graph.inputs, *graph.operators)
         return Division(
             on_device=tuple(working[index].name for index in sorted(on_device)),
             num_operators=len(working),
-            boundary=tuple(
-                spec for node in values if node.name in sent and (spec := spec_of(node))
-            ),
+            boundary=tuple(specs[value.name] for value in found.sent),
             head_ms=found.head_ps / _PS_PER_MS,
             uplink_ms=found.uplink_ps / _PS_PER_MS,
             tail_ms=found.tail_ps / _PS_PER_MS,

@@ -7,8 +7,7 @@ Parameters never count as boundary; inputs that the tail still needs do.
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import fx
@@ -21,7 +20,7 @@ from mobilesplit.segment.trace import Graph, spec_of
 from mobilesplit.segment.worth import most_valuable
 
 MAX_BOUNDARY_TENSORS = 4
-"""Where more tensors cross, a cut is not considered unless asked for."""
+"""Where more tensors cross, a cut is not considered unless asked for or every one is."""
 _SLACK = 0.02
 _UNCOUNTED_FLOPS = 1_000_000
 """Work of an operator in a model of which torch's counter counts none."""
@@ -35,10 +34,10 @@ class FoundCuts:
     """``input`` first, ``output`` last."""
     max_cuts: int
     """Most cuts that were asked for."""
-    max_boundary_tensors: int
-    """The limit that was set."""
+    max_boundary_tensors: int | None
+    """The limit that held; None if there was none."""
     num_over_limit: int
-    """Places where more tensors cross than that."""
+    """Places that it left out: more tensors cross there."""
     enough_tensors: int | None
     """The least limit under which there is a cut worth having, where this one left none."""
 
@@ -67,6 +66,8 @@ class _Place:
     work: int
     boundary: tuple[TensorSpec, ...]
     nbytes: int
+    id: str = ""
+    """Given once all places are known."""
 
 
 def find_cuts(
@@ -74,7 +75,7 @@ def find_cuts(
     *,
     max_cuts: int = 16,
     slack: float = _SLACK,
-    max_boundary_tensors: int = MAX_BOUNDARY_TENSORS,
+    max_boundary_tensors: int | None = None,
     every: bool = False,
 ) -> list[Cut]:
     """The cuts of ``search_cuts`` alone."""
@@ -92,7 +93,7 @@ def search_cuts(
     *,
     max_cuts: int = 16,
     slack: float = _SLACK,
-    max_boundary_tensors: int = MAX_BOUNDARY_TENSORS,
+    max_boundary_tensors: int | None = None,
     every: bool = False,
 ) -> FoundCuts:
     """The cuts worth having, ``input`` first and ``output`` last (these two always).
@@ -102,21 +103,26 @@ def search_cuts(
             and SLAs (segment/worth.py).
         slack: a cut is dropped if another one within this share of the model's work has a
             smaller boundary.
-        max_boundary_tensors: a cut where more tensors cross is not considered.
+        max_boundary_tensors: a cut where more tensors cross is not considered. None:
+            ``MAX_BOUNDARY_TENSORS``, and no limit with ``every``.
         every: list every candidate, whatever its boundary; ``slack`` and ``max_cuts`` are unused.
     """
-    everywhere = _places(graph)
+    limit = max_boundary_tensors
+    if limit is None and not every:
+        limit = MAX_BOUNDARY_TENSORS
+    # Named before any is left out: an id never depends on what is kept.
+    everywhere = _named(graph, _places(graph))
     first, *between, last = everywhere
 
-    def within(limit: int) -> list[_Place]:
-        return [first, *(place for place in between if len(place.boundary) <= limit), last]
+    def within(most: int) -> list[_Place]:
+        return [first, *(place for place in between if len(place.boundary) <= most), last]
 
-    allowed = within(max_boundary_tensors)
+    allowed = everywhere if limit is None else within(limit)
     worthwhile = allowed if every else _worth_having(allowed, slack)
-    counts = sorted({len(place.boundary) for place in between})
-    over = [count for count in counts if count > max_boundary_tensors]
     enough = None
-    if len(worthwhile) == 2:
+    if len(worthwhile) == 2 and limit is not None:
+        counts = sorted({len(place.boundary) for place in between})
+        over = [count for count in counts if count > limit]
         enough = next((n for n in over if len(_worth_having(within(n), slack)) > 2), None)
     if not every:
         kept = most_valuable(
@@ -126,9 +132,9 @@ def search_cuts(
         )
         worthwhile = [worthwhile[index] for index in kept]
     return FoundCuts(
-        cuts=_named(graph, worthwhile),
+        cuts=_as_cuts(graph, worthwhile),
         max_cuts=max_cuts,
-        max_boundary_tensors=max_boundary_tensors,
+        max_boundary_tensors=limit,
         num_over_limit=len(everywhere) - len(allowed),
         enough_tensors=enough,
     )
@@ -180,50 +186,74 @@ def _worth_having(places: list[_Place], slack: float) -> list[_Place]:
     return [*kept, places[-1]]
 
 
-def _named(graph: Graph, places: list[_Place]) -> list[Cut]:
-    """Places as cuts with unique ids."""
-    last_in_module: dict[str, int] = {}
+def _named(graph: Graph, places: list[_Place]) -> list[_Place]:
+    """All places of the graph with unique ids.
+
+    An id depends on the graph alone, so it means the same place whatever is kept of them: plans
+    and ``--cut`` carry ids from one bundle to another.
+    """
+    last_in_call: dict[str, int] = {}
     for position, node in enumerate(graph.operators):
-        for path in module_paths(node):
-            last_in_module[path] = position
-    flops_before = [0]
-    for node in graph.operators:
-        flops_before.append(flops_before[-1] + graph.flops[node])
+        last_in_call.update((call, position) for call, _ in _module_calls(node))
+    ids = {0: INPUT, len(places) - 1: OUTPUT}
+    inner = range(1, len(places) - 1)
+    closed = {
+        depth: path
+        for depth in inner
+        if (path := _closed_path(graph, places[depth].position, last_in_call))
+    }
     taken = {INPUT, OUTPUT}
-    cuts = []
-    for depth, place in enumerate(places):
-        if depth == 0:
-            name = INPUT
-        elif depth == len(places) - 1:
-            name = OUTPUT
-        else:
-            name = _unique(_id_of(graph, place.position, last_in_module), taken)
-        head_flops = flops_before[place.position + 1]
-        cuts.append(
-            Cut(
-                id=name,
-                depth=depth,
-                boundary=place.boundary,
-                head_flops=head_flops,
-                tail_flops=flops_before[-1] - head_flops,
-            )
-        )
-    return cuts
+    # Where a module ends is named first: no place inside it may take its path.
+    for depth, path in closed.items():
+        ids[depth] = _unique(_readable(path), taken)
+    for depth in inner:
+        if depth not in closed:
+            node = graph.operators[places[depth].position]
+            inside = [path for _, path in _module_calls(node) if path]
+            ids[depth] = _unique(_readable(".".join([*inside[-1:], node.name])), taken)
+    return [replace(place, id=ids[depth]) for depth, place in enumerate(places)]
 
 
-def _id_of(graph: Graph, position: int, last_in_module: dict[str, int]) -> str:
-    """The outermost module that the operator is the last of, else its own module, else itself."""
-    node = graph.operators[position]
-    while node.target is operator.getitem:
-        node = node.all_input_nodes[0]
-    paths = [path for path in module_paths(node) if path]
+def _closed_path(graph: Graph, position: int, last_in_call: dict[str, int]) -> str | None:
+    """Path of the outermost module that ends behind the operator; None if none does."""
     # What follows in a module without doing work (a view, dropout) does not keep it open.
     end = position
     while end + 1 < len(graph.operators) and is_free(graph.operators[end + 1]):
         end += 1
-    closed = [path for path in paths if position <= last_in_module[path] <= end]
-    path = closed[0] if closed else paths[-1] if paths else node.name
+    return next(
+        (
+            path
+            for call, path in _module_calls(graph.operators[position])
+            if path and position <= last_in_call[call] <= end
+        ),
+        None,
+    )
+
+
+def _module_calls(node: fx.Node) -> list[tuple[str, str]]:
+    """The calls of modules that the operator was traced in, outermost first, with their paths."""
+    return list(zip(node.meta.get("nn_module_stack") or {}, module_paths(node), strict=True))
+
+
+def _readable(path: str) -> str:
+    """``path`` without the underscores in front of its parts."""
     return ".".join(part.lstrip("_") or part for part in path.split("."))
+
+
+def _as_cuts(graph: Graph, places: list[_Place]) -> list[Cut]:
+    flops_before = [0]
+    for node in graph.operators:
+        flops_before.append(flops_before[-1] + graph.flops[node])
+    return [
+        Cut(
+            id=place.id,
+            depth=depth,
+            boundary=place.boundary,
+            head_flops=flops_before[place.position + 1],
+            tail_flops=flops_before[-1] - flops_before[place.position + 1],
+        )
+        for depth, place in enumerate(places)
+    ]
 
 
 def _unique(name: str, taken: set[str]) -> str:

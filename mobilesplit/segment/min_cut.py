@@ -6,7 +6,8 @@ IEEE INFOCOM 2019): the device is the source, the cloud the sink; an operator co
 on one side and its device time on the other; a value is sent at most once, however many operators
 read it, which takes a node of its own; data goes from the device to the cloud and never back,
 which takes infinite edges from readers to producers. Added here: values that are made of another
-at no cost are made on either side, so a value may cross in any of its forms.
+at no cost are made on either side, so a value may cross in any of its forms; and the model's
+outputs are read in the cloud, which returns all of them, whatever side computed them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Value:
     """Time on the uplink; None if it cannot cross."""
     readers: tuple[int, ...] = ()
     """The operators that read it."""
-    answer_ps: int = 0
-    """Time on the downlink when the cloud has it and the device wants it: a model output."""
+    is_output: bool = False
+    """Whether the cloud returns it: if any operator runs there, it has to have it."""
     forms: tuple[Value, ...] = ()
     """Values that are made of it on either side at no cost."""
 
@@ -55,7 +56,7 @@ class Costs:
     request_ps: int
     """Time of an empty message to the cloud, paid once if any operator runs there."""
     answer_ps: int
-    """Time of an empty message back, likewise."""
+    """Time of the message back, with all outputs, likewise."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,21 @@ def price(costs: Costs, on_device: Set[int]) -> Price:
     ``on_device`` has with every operator all that it reads from.
     """
     operators = range(len(costs.device_ps))
-    uplink_ps: float = 0
-    downlink_ps = 0
-    if len(on_device) < len(operators):
-        uplink_ps, downlink_ps = costs.request_ps, costs.answer_ps
+    head_ps = sum(costs.device_ps[index] for index in on_device)
+    if len(on_device) == len(operators):
+        return Price(head_ps, 0, 0, 0, ())
+    uplink_ps: float = costs.request_ps
     sent: list[Value] = []
     for root in costs.roots:
         if root.producer is None or root.producer in on_device:
             root_ps, values = _cheapest_forms(root.value, on_device)
             uplink_ps += root_ps
             sent += values
-        else:
-            downlink_ps += _answers_ps(root.value)
     return Price(
-        head_ps=sum(costs.device_ps[index] for index in on_device),
+        head_ps=head_ps,
         uplink_ps=uplink_ps,
         tail_ps=sum(costs.cloud_ps[index] for index in operators if index not in on_device),
-        downlink_ps=downlink_ps,
+        downlink_ps=costs.answer_ps,
         sent=tuple(sent),
     )
 
@@ -108,7 +107,7 @@ def cheapest_division(costs: Costs) -> frozenset[int]:
     _, (device_side, _) = nx.minimum_cut(_network(costs), _DEVICE, _CLOUD)
     found = frozenset(index for index in everything if index in device_side)
     # Whether there are messages at all is not in the network: everything that uses the cloud pays
-    # the same for them, so only what does not is left to compare.
+    # the same for them, so only what does not is left to compare. It sends no outputs either.
     return min(everything, found, key=lambda on_device: price(costs, on_device).total_ps)
 
 
@@ -121,7 +120,7 @@ def cheapest_prefix(costs: Costs) -> frozenset[int]:
 def _cheapest_forms(value: Value, on_device: Set[int]) -> tuple[float, list[Value]]:
     """The cheapest way to bring to the cloud what its operators read of ``value``."""
     itself = math.inf if value.send_ps is None else value.send_ps
-    if any(reader not in on_device for reader in value.readers):
+    if value.is_output or any(reader not in on_device for reader in value.readers):
         return itself, [value]
     total: float = 0
     forms: list[Value] = []
@@ -130,10 +129,6 @@ def _cheapest_forms(value: Value, on_device: Set[int]) -> tuple[float, list[Valu
         total += form_ps
         forms += needed
     return (itself, [value]) if forms and itself <= total else (total, forms)
-
-
-def _answers_ps(value: Value) -> int:
-    return value.answer_ps + sum(_answers_ps(form) for form in value.forms)
 
 
 def _network(costs: Costs) -> nx.DiGraph:
@@ -158,14 +153,14 @@ def _network(costs: Costs) -> nx.DiGraph:
             network.add_edge(node, reader)  # no capacity: infinite
             if producer is not None:
                 network.add_edge(reader, producer)
+        if value.is_output:
+            network.add_edge(node, _CLOUD)
         for form in value.forms:
             add_value(form, node, producer)
 
     for root in costs.roots:
         source = _DEVICE if root.producer is None else root.producer
         add_value(root.value, source, root.producer)
-        if root.producer is not None:
-            network.edges[_DEVICE, root.producer]["capacity"] += _answers_ps(root.value)
     return network
 
 

@@ -43,11 +43,13 @@ def most_valuable(work: npt.ArrayLike, nbytes: npt.ArrayLike, max_cuts: int) -> 
     shares = 1 - np.asarray(work, float) / np.asarray(work, float)[-1]
     kept = np.ones(len(shares), dtype=bool)
     while kept.sum() > max(2, max_cuts):
-        losses = _losses(order_SC, gaps_SC, shares)
-        losses[~kept] = np.inf
-        losses[[0, -1]] = np.inf
-        # Cuts that no scenario would choose can go together: none of them covers for another.
-        unused = np.flatnonzero(losses <= 0)[: kept.sum() - max(2, max_cuts)]
+        uses, losses = _uses_and_losses(order_SC, gaps_SC, shares)
+        fixed = ~kept
+        fixed[[0, -1]] = True
+        losses[fixed] = np.inf
+        # What no scenario chooses can go together: the chosen ones stay chosen. A cut without
+        # loss may be chosen (its equal covers for it), so of those only one goes at a time.
+        unused = np.flatnonzero((uses <= 0) & ~fixed)[: kept.sum() - max(2, max_cuts)]
         dropped = unused if len(unused) else np.array([np.argmin(losses)])
         kept[dropped] = False
         order_SC, gaps_SC = _without(order_SC, gaps_SC, dropped)
@@ -80,8 +82,10 @@ def _by_latency(latencies_SC: Floats) -> tuple[Ints, Floats]:
     return order_SC, np.diff(logs_SC, axis=1, append=logs_SC[:, -1:])
 
 
-def _losses(order_SC: Ints, gaps_SC: Floats, shares_C: Floats) -> Floats:
-    """What the area grows by without each cut, summed over the scenarios.
+def _uses_and_losses(order_SC: Ints, gaps_SC: Floats, shares_C: Floats) -> tuple[Floats, Floats]:
+    """Over how much log(SLA) each cut is chosen, and what the area grows by without it.
+
+    Both summed over the scenarios.
 
     A deeper cut has less cloud work, so among the first k by latency the deepest does the work,
     and without it the second deepest; without a second the SLAs there are missed.
@@ -92,8 +96,12 @@ def _losses(order_SC: Ints, gaps_SC: Floats, shares_C: Floats) -> Floats:
     second_SC[:, 1:] = np.maximum.accumulate(challengers_SC, axis=1)
     without_SC = np.where(second_SC < 0, _MISSED, shares_C[second_SC])
     loss_SC = (without_SC - shares_C[deepest_SC]) * gaps_SC
-    losses = np.bincount(deepest_SC.ravel(), loss_SC.ravel(), minlength=len(shares_C))
-    return losses.astype(np.float64)
+
+    def by_cut(values_SC: Floats) -> Floats:
+        sums = np.bincount(deepest_SC.ravel(), values_SC.ravel(), minlength=len(shares_C))
+        return sums.astype(np.float64)
+
+    return by_cut(gaps_SC), by_cut(loss_SC)
 
 
 def _without(order_SC: Ints, gaps_SC: Floats, dropped: Ints) -> tuple[Ints, Floats]:

@@ -28,6 +28,15 @@ class Meeting(nn.Module):
     def forward(self, x):
         return self.meet(self.left(x), self.right(x))
 
+class Wide(nn.Module):
+    '''Six small results are read until the end.'''
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(64, 2) for _ in range(6))
+        self.last = nn.Linear(12, 2)
+    def forward(self, x):
+        return self.last(torch.cat([part(x) for part in self.parts], 1))
+
 class Growing(nn.Module):
     '''All the work is in front of what is largest: every place is beaten by an end.'''
     def __init__(self):
@@ -123,6 +132,16 @@ def test_a_limit_that_leaves_no_cut_says_which_limit_would(trace: Trace) -> None
     allowed = json.loads(trace("Meeting", "--max-boundary-tensors", "2", "--json").out)
     assert [len(cut["boundary"]) for cut in allowed["cuts"]] == [1, 2, 2, 1]
     assert allowed["notice"] is None
+
+
+def test_all_is_without_limit_unless_one_is_given_and_then_says_what_is_left_out(
+    trace: Trace,
+) -> None:
+    done = trace("Wide", "--all")
+    assert "6 of 1x2" in done.out
+    assert "Left out" not in done.out
+    limited = " ".join(trace("Wide", "--all", "--max-boundary-tensors", "3").out.split())
+    assert re.search(r"Left out for their boundary: \d+ \(more than 3 tensors cross\)\.", limited)
 
 
 def test_no_worthwhile_cut_at_all_is_said_unless_it_was_asked_for(trace: Trace) -> None:

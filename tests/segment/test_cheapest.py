@@ -5,8 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from mobilesplit.core.cuts import Cut
+from mobilesplit.core.errors import ModelError
 from mobilesplit.core.links import Link
 from mobilesplit.segment.cheapest import find_cheapest
+from mobilesplit.segment.cuts import find_cuts
 from mobilesplit.segment.trace import Graph, trace
 from mobilesplit.segment.verify import verify
 
@@ -29,6 +31,19 @@ class TwoBranches(nn.Module):
         return self.join(torch.cat([self.costly(short), self.shorten(long)], dim=1))
 
 
+class EarlyExit(nn.Module):
+    """Of a long input a short output that nothing else reads, and a long chain of layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.Linear(16384, 16)
+        self.shorten = nn.Linear(16384, 64)
+        self.costly = nn.Sequential(*(nn.Linear(64, 64) for _ in range(80)))
+
+    def forward(self, long: Tensor) -> tuple[Tensor, Tensor]:
+        return self.early(long), self.costly(self.shorten(long))
+
+
 @pytest.fixture(scope="module")
 def branches() -> Graph:
     return trace(TwoBranches(), (torch.randn(1, 512), torch.randn(1, 16384)))
@@ -48,6 +63,25 @@ def test_head_then_tail_of_the_division_equal_the_whole(branches: Graph) -> None
     found = find_cheapest(branches, device_gflops=0.1, cloud_gflops=1000, link=LINK)
     cut = Cut(id="x", depth=1, boundary=found.division.boundary, head_flops=0, tail_flops=0)
     assert verify(branches, [cut]) == {"x": 0.0}
+
+
+def test_an_output_in_front_of_the_division_crosses_as_at_the_cut_that_is_listed() -> None:
+    graph = trace(EarlyExit(), (torch.randn(1, 16384),))
+    # The long input takes 52 ms to send; the device 26 ms for what reads it, 6.6 ms for the rest.
+    found = find_cheapest(graph, device_gflops=0.1, cloud_gflops=1000, link=LINK)
+    assert found.division.on_device == ("linear", "linear_1")
+    listed = next(cut for cut in find_cuts(graph, every=True) if cut.id == "shorten")
+    assert [spec.name for spec in listed.boundary] == ["linear", "linear_1"]
+    assert found.division.boundary == found.prefix.boundary == listed.boundary
+    assert verify(graph, [listed]) == {"shorten": 0.0}
+    # Both outputs come back, whatever side made them.
+    assert found.division.downlink_ms == pytest.approx((80 * 4 + 512) * 8 / 10e6 * 1e3)
+
+
+def test_a_model_without_countable_work_is_refused() -> None:
+    pool = nn.Sequential(nn.ReLU(), nn.MaxPool1d(4))
+    with pytest.raises(ModelError, match=r"no floating-point operations.*--max-flow"):
+        find_cheapest(trace(pool, (torch.ones(1, 8),)), device_gflops=1, cloud_gflops=10, link=LINK)
 
 
 def test_a_chain_has_no_division_that_beats_its_prefixes() -> None:

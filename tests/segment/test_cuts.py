@@ -44,6 +44,43 @@ class SharedLayer(nn.Module):
         return self._layer(self._layer(self._layer(x)))
 
 
+class Attends(nn.Module):
+    """A transformer's layers: both of their skips end in an addition of the layer itself."""
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.LayerNorm(16), nn.LayerNorm(16)
+            self.qkv, self.mix = nn.Linear(16, 48), nn.Linear(16, 16)
+            self.mlp = nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(self.before(x)).chunk(3, dim=-1)
+            x = x + self.mix(nn.functional.scaled_dot_product_attention(q, k, v))
+            return x + self.mlp(self.after(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 16, 4, stride=4)
+        self.layers = nn.Sequential(*(self.Layer() for _ in range(3)))
+        self.classify = nn.Linear(16, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classify(self.layers(self.embed(image).flatten(2).transpose(1, 2)).mean(1))
+
+
+class TwoReadings(nn.Module):
+    """Six values of its input are read until the end, so six tensors cross."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings = nn.ModuleList(nn.Linear(64, 2) for _ in range(6))
+        self.last = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([torch.tanh(reading(x)) for reading in self.readings], 1))
+
+
 def test_the_ends_are_always_there(skip_graph: Graph) -> None:
     first, last = find_cuts(skip_graph, max_cuts=2)
     assert (first.id, first.device_share, last.id, last.device_share) == (INPUT, 0.0, OUTPUT, 1.0)
@@ -86,6 +123,31 @@ def test_ids_are_unique_where_a_module_runs_several_times() -> None:
     assert [cut.id for cut in cuts] == [INPUT, "layer", "layer.2", OUTPUT]
 
 
+@pytest.mark.parametrize("model", [SharedLayer(), Attends(), TwoReadings(), None])
+def test_an_id_means_the_same_place_whatever_is_kept(
+    model: nn.Module | None, skip_graph: Graph
+) -> None:
+    inputs = {SharedLayer: (1, 8), Attends: (1, 3, 16, 16), TwoReadings: (1, 64)}
+    graph = skip_graph if model is None else trace(model, (torch.ones(inputs[type(model)]),))
+    places = {cut.id: cut.boundary for cut in find_cuts(graph, every=True)}
+    ways = [{"max_cuts": count} for count in range(2, len(places) + 1)]
+    ways += [{"max_boundary_tensors": count} for count in range(1, 7)]
+    for way in ways:
+        kept = {cut.id: cut.boundary for cut in find_cuts(graph, slack=0.001, **way)}
+        assert kept.items() <= places.items()
+
+
+def test_a_modules_path_is_where_it_ends_and_places_inside_have_their_operators_name() -> None:
+    cuts = find_cuts(trace(Attends(), (torch.ones(1, 3, 16, 16),)), every=True)
+    ids = [cut.id for cut in cuts]
+    start = ids.index("layers.0")
+    assert ids[start + 1 : ids.index("layers.1") + 1] == [
+        "layers.1.before", "layers.1.qkv", "layers.1.scaled_dot_product_attention_1",
+        "layers.1.mix", "layers.1.add_2", "layers.1.after", "layers.1.mlp.0", "layers.1.mlp.1",
+        "layers.1.mlp", "layers.1",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("max_cuts", [2, 3, 4])
 def test_no_more_cuts_than_asked_for(skip_graph: Graph, max_cuts: int) -> None:
     cuts = find_cuts(skip_graph, max_cuts=max_cuts)
@@ -110,6 +172,16 @@ def test_what_the_limit_leaves_out_is_counted_and_the_limit_that_would_do_is_nam
     everything = find_cuts(skip_graph, every=True)
     assert found.num_over_limit == sum(len(cut.boundary) == 2 for cut in everything)
     assert found.notice is None  # there are others
+
+
+def test_every_place_is_listed_unless_a_limit_is_given() -> None:
+    graph = trace(TwoReadings(), (torch.ones(1, 64),))
+    everything = search_cuts(graph, every=True)
+    assert max(len(cut.boundary) for cut in everything.cuts) == 6
+    assert everything.num_over_limit == 0
+    limited = search_cuts(graph, every=True, max_boundary_tensors=4)
+    assert limited.num_over_limit == len(everything.cuts) - len(limited.cuts) > 0
+    assert search_cuts(graph).num_over_limit == limited.num_over_limit  # 4 is the usual limit
 
 
 def test_no_worthwhile_cut_is_said_with_the_next_step() -> None:

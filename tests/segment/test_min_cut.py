@@ -27,11 +27,12 @@ def any_costs(draw: st.DrawFn) -> Costs:
         later = range(first_reader, count)
         readers = draw(st.sets(st.sampled_from(later))) if later else set()
         forms = draw(st.integers(0, 2)) if depth < 2 else 0
+        is_output = draw(st.booleans())
         return Value(
             name="",
-            send_ps=draw(st.none() | TIMES),
+            send_ps=draw(TIMES if is_output else st.none() | TIMES),  # outputs can cross
             readers=tuple(sorted(readers)),
-            answer_ps=draw(st.just(0) | TIMES),
+            is_output=is_output,
             forms=tuple(value(first_reader, depth + 1) for _ in range(forms)),
         )
 
@@ -97,6 +98,19 @@ def test_a_value_crosses_in_the_form_that_is_cheapest_for_what_the_cloud_reads()
     costs = Costs((1, 1, 1), (1, 1, 1), (Root(None, Value("x", 1, (0,))), Root(0, whole)), 0, 0)
     assert [value.name for value in price(costs, frozenset({0})).sent] == ["whole"]
     assert [value.name for value in price(costs, frozenset({0, 2})).sent] == ["first"]
+
+
+def test_an_output_of_the_device_crosses_if_and_only_if_the_cloud_computes_anything() -> None:
+    early = Value("early", send_ps=9, is_output=True)
+    roots = (
+        Root(None, Value("x", 1, (0, 1))),
+        Root(0, early),
+        Root(1, Value("late", 4, is_output=True)),
+    )
+    costs = Costs((5, 5), (1, 1), roots, request_ps=2, answer_ps=3)
+    assert price(costs, frozenset({0})).sent == (roots[0].value, early)
+    assert price(costs, frozenset({0})).uplink_ps == 2 + 1 + 9
+    assert price(costs, frozenset({0, 1})).total_ps == 5 + 5
 
 
 def test_what_cannot_cross_is_never_cut() -> None:

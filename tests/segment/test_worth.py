@@ -63,3 +63,29 @@ def test_of_two_neighbours_the_one_that_is_hardly_better_goes() -> None:
     kept = most_valuable(work, nbytes, 4)
     assert 3 in kept
     assert len({1, 2} & set(kept)) == 1
+
+
+def test_of_two_equal_cuts_one_stays_where_their_place_is_worth_having() -> None:
+    work = [0, 10**9, 3 * 10**9, 4 * 10**9]
+    nbytes = [600_000, 20_000, 400_000, 4_000]
+    assert most_valuable(work, nbytes, 3) == [0, 1, 3]
+    assert most_valuable([0, 10**9, *work[1:]], [600_000, 20_000, *nbytes[1:]], 3) in (
+        [0, 1, 4],
+        [0, 2, 4],
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(MODELS, st.data())
+def test_a_cut_that_is_there_twice_costs_no_other_its_place(
+    model: tuple[list[int], list[int]], data: st.DataObject
+) -> None:
+    work, nbytes = model
+    twice = data.draw(st.integers(1, len(work) - 2))
+    more = [list(values[: twice + 1]) + list(values[twice:]) for values in (work, nbytes)]
+    for max_cuts in range(2, len(work) + 1):
+        kept = most_valuable(*more, max_cuts)
+        places = [index - (index > twice) for index in kept]
+        assert area(work, nbytes, places) == pytest.approx(
+            area(work, nbytes, most_valuable(work, nbytes, max_cuts)), rel=1e-9
+        )
