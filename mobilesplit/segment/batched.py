@@ -65,6 +65,9 @@ def follow_batch(graph: Graph, module: nn.Module) -> Batching:
         if tensor.dim() == 0 or tensor.shape[0] != 1:
             raise batch_one_only(f"the input {node.name} has no batch of 1 in its first dimension")
     inputs = different_rows(graph.example_inputs)
+    for node, tensor in zip(graph.inputs, inputs, strict=True):
+        if any(torch.equal(row, tensor[0]) for row in tensor[1:]):
+            raise batch_one_only(f"the rows of {node.name} cannot be told apart")
     shapes = ShapesCollection()  # type: ignore[no-untyped-call]
     for tensor in inputs:
         shapes[tensor] = {0: Dim("batch", min=1, max=MAX_BATCH)}
@@ -116,17 +119,50 @@ def dynamic_shapes(batching: Batching, boundary: Cut) -> tuple[dict[int, Any], .
 def different_rows(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Batch-1 ``inputs`` as a batch of three whose rows differ, the first being the example.
 
-    The others hold the example's elements in another order, so that ids stay ids and masks stay
-    masks; floats are scaled too.
+    Always the same ones. Floats are drawn anew from the example's range. Integers and booleans
+    are the example's in another order or, where that is the same, some of them one or a half
+    nearer to 0 (0 becomes 1), so that ids stay ids and masks stay masks. Rows are equal only
+    where an input has no element, or no finite one.
     """
+    generator = torch.Generator().manual_seed(0)
     batches = []
     for tensor in inputs:
-        rows = [tensor]
-        for index in range(1, _NUM_ROWS):
-            row = tensor.flatten().roll(index * tensor.numel() // _NUM_ROWS).view_as(tensor)
-            rows.append(row * (1 - index / 4) if row.is_floating_point() else row)
-        batches.append(torch.cat(rows))
+        others = range(1, _NUM_ROWS)
+        if tensor.is_floating_point():
+            rows = [_other_floats(tensor, index, generator) for index in others]
+        else:
+            rows = [_other_integers(tensor, index) for index in others]
+        batches.append(torch.cat([tensor, *rows]))
     return tuple(batches)
+
+
+def _other_floats(example: Tensor, index: int, generator: torch.Generator) -> Tensor:
+    """``example`` with its finite elements drawn from their range, or from above a constant."""
+    finite = example[example.isfinite()].double()
+    if not len(finite):
+        return example
+    low, high = finite.min(), finite.max()
+    noise = torch.rand(example.shape, generator=generator, dtype=torch.float64)
+    if low == high:
+        # Rounded down, as an index made of it would be, one row at least differs all the same.
+        drawn = low + low.abs().clamp(min=1) * (index - noise)
+    else:
+        drawn = torch.lerp(low, high, noise)
+    return torch.where(example.isfinite(), drawn.to(example.dtype), example)
+
+
+def _other_integers(example: Tensor, index: int) -> Tensor:
+    """``example``'s elements in another order, else its last ones nearer to 0."""
+    elements = example.flatten()
+    share = index * len(elements) // _NUM_ROWS
+    row = elements.roll(share)
+    if torch.equal(row, elements):
+        # The first ones stay: a mask that hides everything would be no valid one.
+        changed = elements[-max(1, share) :].long()
+        nearer = changed - changed.sign() if index == 1 else changed.div(2, rounding_mode="trunc")
+        row = elements.clone()
+        row[-max(1, share) :] = torch.where(changed == 0, 1, nearer).to(row.dtype)
+    return row.view_as(example)
 
 
 def copy_to_row_major(piece: fx.GraphModule, outputs: Sequence[Tensor]) -> bool:

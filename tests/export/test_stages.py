@@ -172,6 +172,32 @@ def test_rows_that_influence_each_other_fall_back_to_batch_1() -> None:
     assert "a row in a batch differs" in exported.tails.notice
 
 
+def test_rows_that_influence_each_other_are_seen_though_the_example_is_constant() -> None:
+    class Centred(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sin(x - x.mean(0, keepdim=True) * 0.5)
+
+    class FirstStepForAll(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(10, 8)
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return torch.sin(x) + self.embed(t[0])
+
+    examples = {
+        Centred(): (torch.zeros(1, 8),),
+        FirstStepForAll(): (torch.zeros(1, 8), torch.tensor([7])),
+    }
+    for module, example in examples.items():
+        graph = trace(module.eval(), example)
+        cuts = find_cuts(graph)
+        tails = export_tails(module, graph, graph, [cuts[0], cuts[-1]])
+        assert tails.max_batch == 1
+        assert tails.notice is not None
+        assert "a row in a batch differs" in tails.notice
+
+
 def test_what_crosses_a_boundary_is_row_major_at_every_batch() -> None:
     class Turned(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

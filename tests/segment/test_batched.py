@@ -136,6 +136,59 @@ def test_rows_differ_and_ids_stay_ids() -> None:
     assert more_floats.unique(dim=0).shape == (3, 4)
 
 
+@pytest.mark.parametrize(
+    "example",
+    [
+        torch.zeros(1, 4),
+        torch.ones(1, 4),
+        torch.full((1, 1), 7.0),
+        torch.full((1, 1), 3e9),
+        torch.tensor([[0.0, -torch.inf, 2.0]]),
+        torch.zeros(1, 4, dtype=torch.float16),
+        torch.zeros(1, 4, dtype=torch.int64),
+        torch.ones(1, 4, dtype=torch.int64),
+        torch.tensor([7]),
+        torch.tensor([0]),
+        torch.tensor([[5, 3]], dtype=torch.uint8),
+        torch.tensor([[1, 2, 3] * 4]),
+        torch.ones(1, 1, dtype=torch.bool),
+        torch.zeros(1, 6, dtype=torch.bool),
+    ],
+    ids=str,
+)
+def test_every_other_row_differs_from_the_example_whatever_that_holds(example: Tensor) -> None:
+    (rows,) = batched.different_rows((example,))
+    assert (rows.dtype, rows.shape) == (example.dtype, (3, *example.shape[1:]))
+    assert torch.equal(rows[:1], example)
+    assert not torch.equal(rows[1:2], example)
+    assert not torch.equal(rows[2:], example)
+    assert torch.equal(rows, batched.different_rows((example,))[0])
+    if not example.is_floating_point():
+        assert int(rows.long().min()) >= 0
+        assert int(rows.long().max()) <= max(1, int(example.long().max()))
+
+
+def test_a_mask_of_ones_stays_a_mask_that_hides_not_everything() -> None:
+    (rows,) = batched.different_rows((torch.ones(1, 5, dtype=torch.int64),))
+    assert rows.unique().tolist() == [0, 1]
+    assert rows.amax(1).tolist() == [1, 1, 1]
+
+
+def test_floats_stay_in_the_range_of_the_example() -> None:
+    example = torch.tensor([[0.25, 0.5, -torch.inf, 0.75]])
+    (rows,) = batched.different_rows((example,))
+    assert torch.equal(rows.isinf(), example.isinf().expand(3, 4))
+    finite = rows[rows.isfinite()]
+    assert float(finite.min()) >= 0.25 and float(finite.max()) <= 0.75
+
+
+def test_an_input_whose_rows_cannot_be_told_apart_is_refused_by_name() -> None:
+    module = nn.ReLU()
+    graph = trace(module, (torch.full((1, 4), -torch.inf),))
+    with pytest.raises(ModelError, match="the rows of input_1 cannot be told apart"):
+        batched.follow_batch(graph, module)
+
+
 def test_what_is_not_row_major_is_copied_to_it() -> None:
     class Turned(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
