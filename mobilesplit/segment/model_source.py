@@ -5,11 +5,13 @@ The rule: torch is not imported here; only building a model does, so listing mod
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -54,7 +56,8 @@ class LoadedModel:
     """A model that is ready to be traced."""
 
     name: str
-    """Name in models/, or the reference it was loaded by."""
+    """Name in models/; of a file its stem, with ``:FUNCTION`` unless that is ``build``; else the
+    reference it was loaded by."""
     module: nn.Module
     """In eval mode."""
     example_inputs: tuple[Tensor, ...]
@@ -78,7 +81,9 @@ class LoadedModel:
         if self.weights != RANDOM:
             return None
         notice = f"{self.name}: random weights (its outputs mean nothing)"
-        return f"{notice}; give --weights PATH for real ones." if self.takes_weights else f"{notice}."
+        return (
+            f"{notice}; give --weights PATH for real ones." if self.takes_weights else f"{notice}."
+        )
 
 
 def known_models() -> dict[str, Path]:
@@ -117,10 +122,13 @@ def load_model(name_or_ref: str, *, weights: Path | None = None) -> LoadedModel:
         ModelError: building it failed, or what it built is not a model with tensor inputs.
     """
     place, colon, function = name_or_ref.rpartition(":")
+    name = name_or_ref
     if not colon:
         source, function = _import_file(_find(name_or_ref)), "build"
     elif place.endswith(".py"):
-        source = _import_file(Path(place).expanduser())
+        path = Path(place).expanduser()
+        source = _import_file(path)
+        name = path.stem if function == "build" else f"{path.stem}:{function}"
     else:
         source = _import_module(place)
     for needed in (function, "example_inputs"):
@@ -131,13 +139,14 @@ def load_model(name_or_ref: str, *, weights: Path | None = None) -> LoadedModel:
     module, inputs, assets = _build(name_or_ref, source, function, weights)
     which = f"real: {weights.name}" if weights else str(getattr(source, "WEIGHTS", "unstated"))
     return LoadedModel(
-        name=name_or_ref,
+        name=name,
         module=module,
         example_inputs=inputs,
         weights=which,
         preprocess=getattr(source, "PREPROCESS", None),
         labels=None if which == RANDOM else getattr(source, "LABELS", None),
         description=str(getattr(source, "DESCRIPTION", "")),
+        takes_weights=_takes(getattr(source, function), (Path("model.safetensors"),)),
         assets=assets,
     )
 
@@ -150,16 +159,18 @@ def _find(name: str) -> Path:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """The module of a file, under a name that cannot meet another module's."""
+    """The module of a file, under a name that is its path's own; it may import its neighbours."""
     if not path.is_file():
         raise UsageError(f"There is no file {path}.", next_step=_OWN_MODEL)
-    name = f"_mobilesplit_model_{path.stem}"
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
+    name = f"_mobilesplit_model_{path.stem}_{digest[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up by name
     try:
-        spec.loader.exec_module(module)
+        with _importable(path.resolve().parent):
+            spec.loader.exec_module(module)
     except Exception as error:
         raise ModelError(f"{path}: {_said(error)}.", next_step="Mend the file.") from error
     return module
@@ -167,17 +178,32 @@ def _import_file(path: Path) -> ModuleType:
 
 def _import_module(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        # A console script, unlike `python -m`, has its own folder there, not the current one.
+        with _importable(Path.cwd()):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UsageError(f"There is no module {error.name}.", next_step=_OWN_MODEL) from None
     except Exception as error:
         raise ModelError(f"{name}: {_said(error)}.", next_step="Mend the module.") from error
 
 
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Modules in ``folder`` can be imported inside the block, before any others."""
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        # What the module itself put on the path stays; it may have taken this entry off.
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
 def _build(
     reference: str, source: ModuleType, function: str, weights: Path | None
 ) -> tuple[nn.Module, tuple[Tensor, ...], Mapping[str, Path]]:
-    from torch import Tensor, nn
+    from torch import Tensor, jit, nn
 
     from mobilesplit.segment.quiet import quiet
 
@@ -199,6 +225,11 @@ def _build(
         raise _building_failed(reference, error) from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{reference}: {function}() returned no nn.Module.", next_step=_OWN_MODEL)
+    if isinstance(module, jit.ScriptModule):
+        raise ModelError(
+            f"{reference}: {function}() returned a torch.jit.ScriptModule.",
+            next_step="Return the nn.Module that it was made from.",
+        )
     if (
         not isinstance(inputs, tuple)
         or not inputs
@@ -213,7 +244,7 @@ def _build(
 def _takes(build: Callable[..., Any], arguments: tuple[Path]) -> bool:
     try:
         inspect.signature(build).bind(*arguments)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: it has no signature
         return False
     return True
 

@@ -24,6 +24,9 @@ def broken():
 def number():
     return 3
 
+def scripted():
+    return torch.jit.trace(build(), example_inputs())
+
 def with_weights(weights=None):
     model = torch.nn.Linear(2, 2)
     if weights is not None:
@@ -49,6 +52,8 @@ def test_a_model_of_ones_own_is_loaded_from_its_file(own: Path) -> None:
     loaded = load_model(f"{own}:build")
     assert (loaded.weights, loaded.preprocess, loaded.labels) == ("unstated", None, None)
     assert not loaded.module.training
+    assert loaded.name == "own"
+    assert load_model(f"{own}:with_weights").name == "own:with_weights"
 
 
 def test_a_model_of_ones_own_is_loaded_from_a_module(
@@ -56,6 +61,36 @@ def test_a_model_of_ones_own_is_loaded_from_a_module(
 ) -> None:
     monkeypatch.syspath_prepend(str(own.parent))
     assert load_model("own:build").name == "own:build"
+
+
+def test_a_module_of_the_current_folder_is_found_without_being_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in_this_folder.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    before = list(sys.path)
+    assert load_model("in_this_folder:build").name == "in_this_folder:build"
+    assert sys.path == before
+
+
+def test_a_model_file_may_import_its_neighbours(own: Path) -> None:
+    (own.parent / "own_layers.py").write_text("import torch\n\nLin = torch.nn.Linear\n")
+    own.write_text(OWN + "from own_layers import Lin\ndef near():\n    return Lin(2, 2)\n")
+    before = list(sys.path)
+    assert load_model(f"{own}:near").name == "own:near"
+    assert sys.path == before
+
+
+def test_files_of_one_name_are_modules_of_two(own: Path) -> None:
+    other = own.parent / "other" / own.name
+    other.parent.mkdir()
+    layer = "class Own(torch.nn.Linear):\n    pass\ndef build():\n    return Own(2, 2)\n"
+    for path in (own, other):
+        path.write_text(OWN + layer)
+    one, two = (type(load_model(f"{path}:build").module) for path in (own, other))
+    assert one.__module__ != two.__module__
+    assert getattr(sys.modules[one.__module__], "Own") is one  # noqa: B009
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -81,6 +116,7 @@ def test_every_known_model_says_what_it_is() -> None:
         ("missing", UsageError, "no function missing"),
         ("broken", ModelError, "ValueError: no weights here"),
         ("number", ModelError, "returned no nn.Module"),
+        ("scripted", ModelError, r"returned a torch\.jit\.ScriptModule\. Return the nn"),
     ],
 )
 def test_what_is_no_model_is_refused(
@@ -119,6 +155,9 @@ def test_class_names_are_given_to_real_weights_only(own: Path, tmp_path: Path) -
     unlabelled = load_model(f"{own}:with_weights")
     assert unlabelled.labels is None
     assert unlabelled.notice is not None and "random weights" in unlabelled.notice
+    assert "give --weights PATH" in unlabelled.notice
+    untaken = load_model(f"{own}:build")
+    assert untaken.notice is not None and "--weights" not in untaken.notice
     labelled = load_model(f"{own}:with_weights", weights=weights)
     assert (labelled.labels, labelled.notice) == ("imagenet-1k", None)
 
