@@ -6,6 +6,7 @@ it is opened, and is refused.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -72,6 +73,7 @@ def network(make: Callable[[], _Module], weights: Path | None) -> _Module:
         _check_keys(weights, own.keys() - state.keys(), state.keys() - own.keys())
         wrong = {k: (v.shape, own[k].shape) for k, v in state.items() if v.shape != own[k].shape}
         _check_shapes(weights, wrong)
+        _check_values(weights, state, module)
         module.load_state_dict(state)
     return module.eval()
 
@@ -98,10 +100,11 @@ def transformer(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    state = read_weights(weights)
     module, loading = model_class.from_pretrained(
         None,
         config=config,
-        state_dict=read_weights(weights),
+        state_dict=state,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # reported below, in one line
     )
@@ -109,6 +112,7 @@ def transformer(
     _check_shapes(
         weights, {key: (came, wanted) for key, came, wanted in loading["mismatched_keys"]}
     )
+    _check_values(weights, state, module)
     return module.float().eval()
 
 
@@ -118,8 +122,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputFileError: missing, damaged, or a pickle.
     """
-    if path.is_dir():
-        return _read_folder(path)
+    return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix in _PICKLES:
         raise _refuse(path, "a pickle, which can run any code when it is opened, is not read")
     if not path.exists():
@@ -132,20 +138,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _read_folder(folder: Path) -> dict[str, Tensor]:
     if (folder / _WHOLE).is_file():
-        return read_weights(folder / _WHOLE)
+        return _read_file(folder / _WHOLE)
     if (folder / _INDEX).is_file():
         try:
-            files = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
+            names = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError):
             raise _refuse(folder / _INDEX, "is no index of safetensors files") from None
         state: dict[str, Tensor] = {}
-        for name in sorted(files):
-            # An index names files beside it, nothing elsewhere.
-            state |= read_weights(folder / Path(str(name)).name)
+        for name in sorted(map(str, names)):
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise _refuse(folder / _INDEX, f"names {name!r}, no safetensors file beside it")
+            state |= _read_file(folder / name)
         return state
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
     if pickles:
-        return read_weights(folder / pickles[0])
+        return _read_file(folder / pickles[0])
     raise _refuse(folder, f"has no {_WHOLE}")
 
 
@@ -162,6 +169,23 @@ def _check_shapes(path: Path, wrong: Mapping[str, tuple[Any, Any]]) -> None:
         key = min(wrong)
         came, wanted = (list(shape) for shape in wrong[key])
         raise _refuse(path, f"{key!r}{_and_more(wrong)} is {came}, in this model {wanted}")
+
+
+def _check_values(path: Path, state: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Floats where ``module`` has floats, which torch would not insist on; and finite ones.
+
+    By the last part of a key, which is the same in checkpoints whose modules have older names.
+    """
+    own = itertools.chain(module.named_parameters(), module.named_buffers())
+    integers = {key.rpartition(".")[2] for key, tensor in own if not tensor.is_floating_point()}
+    for key in sorted(state):
+        tensor = state[key]
+        if tensor.is_floating_point() == (key.rpartition(".")[2] in integers):
+            wanted = "integers" if tensor.is_floating_point() else "floats"
+            raise _refuse(path, f"{key!r} is {tensor.dtype}, in this model {wanted}")
+        # Not every kind of 8 bits has an isfinite.
+        if not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all():
+            raise _refuse(path, f"{key!r} has infinite values or NaN")
 
 
 def _and_more(keys: Collection[str]) -> str:

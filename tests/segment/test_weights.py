@@ -127,13 +127,67 @@ def test_what_holds_no_weights_is_one_line_with_its_path(
     assert "\n" not in str(caught.value)
 
 
-def test_an_index_names_files_beside_it_and_nothing_elsewhere(tmp_path: Path, file: Path) -> None:
+@pytest.mark.parametrize("name", ["../trained.safetensors", "..", ".", "", "part.bin", 3])
+def test_an_index_names_safetensors_files_beside_it_and_nothing_else(
+    tmp_path: Path, file: Path, name: object
+) -> None:
     folder = tmp_path / "sharded"
     folder.mkdir()
-    index = {"weight_map": {"0.weight": f"../{file.name}"}}
+    (folder / "part.bin").write_bytes(b"not even a pickle")
+    index = {"weight_map": {"0.weight": name}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(InputFileError, match="no such file"):
+    with pytest.raises(InputFileError, match=f"names '{name}', no safetensors file beside it"):
         read_weights(folder)
+
+
+def test_a_folder_where_a_file_should_be_is_not_searched(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "part.safetensors").mkdir()
+    file.rename(tmp_path / "part.safetensors" / "model.safetensors")
+    index = {"weight_map": {"0.weight": "part.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputFileError, match=r"part\.safetensors: is no safetensors file"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (torch.ones(2, dtype=torch.int8), r"'3\.bias' is torch\.int8, in this model floats"),
+        (torch.tensor([0.0, torch.nan]), r"'3\.bias' has infinite values or NaN"),
+        (torch.tensor([torch.inf, 0.0]).to(torch.float16), r"'3\.bias' has infinite"),
+        (torch.tensor([0.0, torch.nan]).to(torch.float8_e4m3fn), r"'3\.bias' has infinite"),
+    ],
+)
+def test_weights_that_no_model_has_are_refused_by_the_first_key(
+    file: Path, value: Tensor, says: str
+) -> None:
+    save_file({**read_weights(file), "3.bias": value}, file)
+    with pytest.raises(InputFileError, match=says) as refused:
+        network(tiny, file)
+    assert "\n" not in str(refused.value)
+
+
+def test_integers_are_weights_only_where_the_model_counts_with_them(tmp_path: Path) -> None:
+    def counting() -> nn.Module:
+        return nn.BatchNorm1d(2)
+
+    path = tmp_path / "counted.safetensors"
+    counted = {**state(counting()), "num_batches_tracked": torch.tensor(3)}
+    save_file(counted, path)
+    assert int(network(counting, path).state_dict()["num_batches_tracked"]) == 3
+    save_file({**counted, "num_batches_tracked": torch.tensor(3.0)}, path)
+    with pytest.raises(InputFileError, match=r"is torch\.float32, in this model integers"):
+        network(counting, path)
+
+
+def test_a_quantised_checkpoint_of_a_transformer_is_refused(tmp_path: Path) -> None:
+    ViTForImageClassification(VIT).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = read_weights(file)
+    key = "classifier.weight"
+    save_file({**weights, key: weights[key].to(torch.int8)}, file)
+    with pytest.raises(InputFileError, match=r"'classifier\.weight' is torch\.int8"):
+        transformer(ViTForImageClassification, VIT, tmp_path)
 
 
 def test_a_folder_that_transformers_saved_is_loaded_under_its_older_names_too(
