@@ -20,6 +20,7 @@ from mobilesplit.core.errors import InputFileError
 from mobilesplit.core.manifest import ImageInput
 from mobilesplit.segment.model_source import LoadedModel
 from mobilesplit.wire.images import MAX_PHOTO_NBYTES, PhotoError, normalise, to_pixels
+from mobilesplit.wire.texts import TextError
 
 MAX_INPUTS = 512
 """More than a few hundred inputs move the observed ranges no further."""
@@ -40,6 +41,8 @@ class _Source(NamedTuple):
     path: Path
     text: str | None
     """One line of a text file; None for a photo and for tensors, which are files of their own."""
+    line: int = 0
+    """Its number in the file, from 1; 0 without a text."""
 
 
 def load_calibration(
@@ -100,18 +103,19 @@ def _sources(folder: Path) -> list[_Source]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         suffix = path.suffix.lower()
         if suffix == _TEXTS:
-            sources += [_Source(path, line) for line in _lines(path)]
+            sources += [_Source(path, text, line) for line, text in _lines(path)]
         elif suffix in (*_PHOTOS, _TENSORS):
             sources.append(_Source(path, None))
     return sources
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are not blank, with their numbers."""
     try:
         text = _read(path, _MAX_TEXT_NBYTES).decode("utf-8")
     except UnicodeDecodeError:
         raise _unusable(path, "it is not UTF-8 text") from None
-    return [line for line in text.splitlines() if line.strip()]
+    return [(line, said) for line, said in enumerate(text.splitlines(), 1) if said.strip()]
 
 
 def _load(
@@ -123,7 +127,10 @@ def _load(
     if source.text is not None:
         if prepare_text is None:
             raise _unusable(source.path, f"{loaded.name} takes no text")
-        inputs = tuple(prepare_text(source.text))
+        try:
+            inputs = tuple(prepare_text(source.text))
+        except TextError as error:
+            raise _unusable(source.path, f"line {source.line}: {error}") from None
     elif source.path.suffix.lower() == _TENSORS:
         return _tensors(source.path, dict(zip(input_names, loaded.example_inputs, strict=True)))
     elif isinstance(loaded.preprocess, ImageInput):

@@ -13,6 +13,7 @@ from mobilesplit.core.errors import InputFileError
 from mobilesplit.core.manifest import ImageInput
 from mobilesplit.export.calibration import digest, load_calibration
 from mobilesplit.segment.model_source import LoadedModel
+from mobilesplit.wire.texts import TextError
 
 PHOTO = ImageInput(height=8, width=8, resize_shorter=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -126,6 +127,17 @@ def test_tensors_of_another_form_are_refused(
     save_file(tensors, tmp_path / "one.safetensors")
     with pytest.raises(InputFileError, match=rf"one\.safetensors: .*{why}"):
         load_calibration(tmp_path, PAIR_MODEL, ["x", "ids"])
+
+
+def test_a_text_that_the_tokenizer_refuses_is_named_by_file_and_line(tmp_path: Path) -> None:
+    def short_only(text: str) -> tuple[Tensor, ...]:
+        if len(text) > 4:
+            raise TextError("a text has at most 4 bytes")
+        return letters(text)
+
+    (tmp_path / "a.txt").write_text("cat\n\nelephant\n", encoding="utf-8")
+    with pytest.raises(InputFileError, match=r"a\.txt: line 3: a text has at most 4 bytes"):
+        load_calibration(tmp_path, TEXT_MODEL, ["ids"], prepare_text=short_only)
 
 
 def test_text_that_becomes_something_else_than_the_input_is_refused(tmp_path: Path) -> None:
