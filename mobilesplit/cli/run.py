@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from mobilesplit.cli.device_choice import choose_serial
 from mobilesplit.cli.outputs import are_scores, figures, top_classes
 from mobilesplit.cli.samples import choose_sample
 from mobilesplit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mobilesplit.client.split_job import JobOutcome
+    from mobilesplit.core.manifest import Manifest
 
 
 def run(
@@ -82,32 +86,43 @@ def run(
         ):
             step.note(f"{sample.name} at {cut}")
             outcome = client.run(sample, cut_id=cut, codec=codec, timeout_s=timeout_s)
-    manifest = loaded.manifest
-    top = top_classes(outcome.outputs[0], manifest.labels) if are_scores(manifest) else ()
-    given = figures(manifest, outcome.outputs)
     if outcome.fell_back:
         stderr.print(f"finished on the device instead: {outcome.fell_back}", soft_wrap=True)
+    _print_outcome(loaded.manifest, sample.name, (cut, codec), outcome, facts.emulated, as_json)
+
+
+def _print_outcome(
+    manifest: Manifest,
+    name: str,
+    decided: tuple[str, str],
+    outcome: JobOutcome,
+    emulated: bool,
+    as_json: bool,
+) -> None:
+    """What came out and how long it took; ``decided`` is the cut and the codec."""
+    top = top_classes(outcome.outputs[0], manifest.labels) if are_scores(manifest) else ()
+    given = figures(manifest, outcome.outputs)
     if as_json:
         spent = {key: value for key, value in vars(outcome).items() if key != "outputs"}
         document = {
-            "sample": sample.name, "cut": cut, "codec": codec, **spent,
-            "total_ms": outcome.total_ms, "emulated": facts.emulated,
+            "sample": name, "cut": decided[0], "codec": decided[1], **spent,
+            "total_ms": outcome.total_ms, "emulated": emulated,
             "top": [entry.model_dump() for entry in top], "outputs": given,
         }  # fmt: skip
         print_json(json.dumps(document, indent=2))
         return
     if top:
         print_table(
-            sample.name, ("class", "name", "logit"),
+            name, ("class", "name", "logit"),
             [(str(entry.index), entry.label, f"{entry.score:.3f}") for entry in top],
         )  # fmt: skip
     else:
         print_table(
-            sample.name, ("output", "shape", "norm", "first values"),
+            name, ("output", "shape", "norm", "first values"),
             [(one["name"], "x".join(map(str, one["shape"])), f"{one['norm']:.4g}",
               " ".join(f"{value:.4g}" for value in one["first"])) for one in given],
         )  # fmt: skip
-    kind = "measured, phone emulated" if facts.emulated else "measured"
+    kind = "measured, phone emulated" if emulated else "measured"
     stdout.print(
         f"{kind}, ms: prepare {outcome.prepare_ms:.1f}, head {outcome.head_ms:.1f}, encode"
         f" {outcome.encode_ms:.1f}, network {outcome.network_ms:.1f}, cloud {outcome.cloud_ms:.1f},"
