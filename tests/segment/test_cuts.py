@@ -69,8 +69,8 @@ class Attends(nn.Module):
         return self.classify(self.layers(self.embed(image).flatten(2).transpose(1, 2)).mean(1))
 
 
-class TwoReadings(nn.Module):
-    """Six values of its input are read until the end, so six tensors cross."""
+class SixReadings(nn.Module):
+    """Six small results of its input are read at the end: six tensors cross in front of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,11 +123,11 @@ def test_ids_are_unique_where_a_module_runs_several_times() -> None:
     assert [cut.id for cut in cuts] == [INPUT, "layer", "layer.2", OUTPUT]
 
 
-@pytest.mark.parametrize("model", [SharedLayer(), Attends(), TwoReadings(), None])
+@pytest.mark.parametrize("model", [SharedLayer(), Attends(), SixReadings(), None])
 def test_an_id_means_the_same_place_whatever_is_kept(
     model: nn.Module | None, skip_graph: Graph
 ) -> None:
-    inputs = {SharedLayer: (1, 8), Attends: (1, 3, 16, 16), TwoReadings: (1, 64)}
+    inputs = {SharedLayer: (1, 8), Attends: (1, 3, 16, 16), SixReadings: (1, 64)}
     graph = skip_graph if model is None else trace(model, (torch.ones(inputs[type(model)]),))
     places = {cut.id: cut.boundary for cut in find_cuts(graph, every=True)}
     ways = [{"max_cuts": count} for count in range(2, len(places) + 1)]
@@ -175,7 +175,7 @@ def test_what_the_limit_leaves_out_is_counted_and_the_limit_that_would_do_is_nam
 
 
 def test_every_place_is_listed_unless_a_limit_is_given() -> None:
-    graph = trace(TwoReadings(), (torch.ones(1, 64),))
+    graph = trace(SixReadings(), (torch.ones(1, 64),))
     everything = search_cuts(graph, every=True)
     assert max(len(cut.boundary) for cut in everything.cuts) == 6
     assert everything.num_over_limit == 0
