@@ -75,12 +75,13 @@ def single_step(title: str, *, quiet: bool = False) -> Iterator[Step]:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: columns of figures to the right, words to the left."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
         figures = index > 0 and all(row[index][:1] in "0123456789-?" for row in rows)
         table.add_column(column, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
+    stdout.print(title, style="bold")  # a title of the table's would wrap to the table's width
     stdout.print(table)
 
 

@@ -40,14 +40,14 @@ def export(
     backend: Annotated[
         Literal["xnnpack", "vulkan", "portable"] | None,
         typer.Option(
-            help="Delegate of ExecuTorch heads [default: xnnpack]. vulkan is lowered ahead of time,"
+            help="Delegate of ExecuTorch heads. Default: xnnpack. vulkan is lowered ahead of time,"
             " but cannot run here."
         ),
     ] = None,
     codecs: Annotated[
         str | None,
         typer.Option(
-            help="Codecs whose encoders go into the program [default: fp16,int8]; none: ''."
+            help="Codecs whose encoders go into the program; '' for none. Default: fp16,int8."
         ),
     ] = None,
     quantize: Annotated[
@@ -58,10 +58,16 @@ def export(
         typer.Option(help="Folder of photos, .txt or .safetensors files to quantize with."),
     ] = None,
     min_snr_db: Annotated[
-        float, typer.Option(help="Smallest signal-to-noise ratio of an int8 cut's outputs.")
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            help="Leave out int8 cuts with a smaller signal-to-noise ratio of outputs. Default: 10."
+        ),
+    ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Largest error of a cut's outputs, as a share of their peak.")
+        float,
+        typer.Option(
+            help="Leave out float cuts whose outputs differ by more, as a share of their peak."
+        ),
     ] = 1e-3,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Processes that lower. Default: one a core.")
@@ -76,6 +82,8 @@ def export(
     """
     if (quantize is None) != (calibration is None):
         raise UsageError("--quantize int8 and --calibration FOLDER need each other.")
+    if min_snr_db is not None and quantize is None:
+        raise UsageError("--min-snr-db is of int8 heads.", next_step="Give --quantize int8 too.")
     with single_step("export", quiet=as_json) as step:
         step.note("loading torch")
         from mobilesplit.export.bundle import check_target
@@ -92,7 +100,7 @@ def export(
             codecs=_codecs(codecs) if codecs is not None else () if script else DEVICE_CODECS,
             calibration=None if quantize is None else (),
             tolerance=tolerance,
-            min_snr_db=min_snr_db,
+            min_snr_db=10.0 if min_snr_db is None else min_snr_db,
             jobs=jobs,
         )
         settings.check()
@@ -147,7 +155,7 @@ def _print(bundle: Bundle, *, cached: bool) -> None:
     size = human_bytes(_heads_nbytes(bundle))
     print_table(
         f"{bundle.root}: {manifest.model}, {size} of heads, {how}",
-        ("cut", "boundary", "on device", "delegated", "head", "error"),
+        ("cut", "boundary", "on device", "delegated", "head", "error/peak"),
         [
             (
                 entry.cut.id,
@@ -163,6 +171,8 @@ def _print(bundle: Bundle, *, cached: bool) -> None:
     _print_left_out(manifest.cuts[-1])
     if manifest.max_tail_batch > 1:
         stdout.print(f"Tails take batches of 1 to {manifest.max_tail_batch}.")
+    if manifest.program is not None:
+        stdout.print(f"Next: mobilesplit push {bundle.root}", soft_wrap=True)
 
 
 def _heads_nbytes(bundle: Bundle) -> int:
@@ -191,9 +201,9 @@ def _lowered(entry: BundleCut) -> str:
 
 def _error(entry: BundleCut) -> str:
     if entry.deviation is None:
-        return f"{entry.max_abs_error:.1g}"
-    agreement = entry.deviation.top1_agreement
-    same = "" if agreement is None else f", {agreement:.0%} same"
+        return f"{entry.max_relative_error:.1g}"
+    agreement, count = entry.deviation.top1_agreement, entry.deviation.num_inputs
+    same = "" if agreement is None else f", {agreement * count:.0f} of {count} same"
     return f"{entry.deviation.snr_db:.0f} dB{same}"
 
 

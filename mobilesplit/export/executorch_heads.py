@@ -79,7 +79,7 @@ class ExecutorchHeads:
     def way_out(self) -> str:
         """What to try where the whole model does not hold in ExecuTorch."""
         if self._quantization is not None:
-            return "Give --calibration more inputs, or leave out --quantize."
+            return "Give --calibration more inputs, lower --min-snr-db, or leave out --quantize."
         if self._settings.backend == "portable":
             return "Use --format torchscript."
         return "Try --backend portable."

@@ -24,7 +24,7 @@ from mobilesplit.export import cache, stages
 from mobilesplit.export.bundle import check_target, file_sha256, write_bundle
 from mobilesplit.export.kinds import CheckedHeads, HeadKind
 from mobilesplit.export.settings import ExportSettings
-from mobilesplit.export.verification import Reference, TailRunner
+from mobilesplit.export.verification import NO_KERNEL, Reference, TailRunner
 from mobilesplit.segment.cuts import search_cuts
 from mobilesplit.segment.fold import fold_batch_norms
 from mobilesplit.segment.model_source import LoadedModel
@@ -212,6 +212,8 @@ def _give_up_on_ends(wrong: dict[str, str], cuts: Sequence[Cut], way_out: str) -
     for cut_id, why in wrong.items():
         if cut_id in (cuts[0].id, cuts[-1].id):
             where = "on the device" if cut_id == OUTPUT else "in the cloud"
+            if NO_KERNEL in why:
+                way_out = "Take it out of forward(), and do its work behind the model."
             raise ModelError(
                 f"The whole model does not hold {where}: {cut_id}: {why}.",
                 next_step=way_out,

@@ -27,6 +27,8 @@ from mobilesplit.wire.codecs import decode, encode, from_device
 from mobilesplit.wire.int8 import floats_of
 
 Tensors = tuple[Tensor, ...]
+NO_KERNEL = "no kernel for"
+"""What is said of operators that ExecuTorch does not have, on any backend."""
 
 
 class TailRunner:
@@ -82,7 +84,7 @@ def _row_major(inputs: Sequence[Tensor]) -> list[Tensor]:
 def _reason(error: RuntimeError) -> str:
     """The operators that have no kernel, from what the runtime logged; else the error."""
     missing = re.findall(r"Missing operator: \[\d+\] (\S+)", "".join(error.__notes__))
-    return f"no kernel for {', '.join(dict.fromkeys(missing))}" if missing else str(error)
+    return f"{NO_KERNEL} {', '.join(dict.fromkeys(missing))}" if missing else str(error)
 
 
 def float_boundary(boundary: Sequence[Tensor], scales: Sequence[Scale | None]) -> Tensors:
