@@ -153,6 +153,8 @@ def load_model(name_or_ref: str, *, weights: Path | None = None) -> LoadedModel:
 
 def _find(name: str) -> Path:
     models = known_models()
+    if name.endswith(".py"):
+        raise UsageError(f"{name} does not say which function.", next_step=f"Write {name}:build.")
     if name not in models:
         raise UnknownNameError("model", name, models)
     return models[name]

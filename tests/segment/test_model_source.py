@@ -183,3 +183,8 @@ def test_files_that_a_model_needs_are_its_assets(own: Path) -> None:
         OWN + f"from pathlib import Path\ndef assets():\n    return {{'a': Path({str(own)!r})}}\n"
     )
     assert load_model(f"{own}:build").assets == {"a": own}
+
+
+def test_a_file_without_a_function_is_told_how_to_name_one() -> None:
+    with pytest.raises(UsageError, match=r"Write net\.py:build"):
+        load_model("net.py")
