@@ -171,8 +171,6 @@ def _print(bundle: Bundle, *, cached: bool) -> None:
     _print_left_out(manifest.cuts[-1])
     if manifest.max_tail_batch > 1:
         stdout.print(f"Tails take batches of 1 to {manifest.max_tail_batch}.")
-    if manifest.program is not None:
-        stdout.print(f"Next: mobilesplit push {bundle.root}", soft_wrap=True)
 
 
 def _heads_nbytes(bundle: Bundle) -> int:
