@@ -125,3 +125,10 @@ class RefusedError(CloudError):
 
 class WireError(CloudError):
     pass
+
+
+def first_line(said: str) -> str:
+    """The first line of what a library said, for a sentence of ours: without its stop, at most
+    300 characters; empty if it said nothing."""
+    lines = said.strip().splitlines()
+    return lines[0].strip()[:300].rstrip(".:") if lines else ""

@@ -18,13 +18,13 @@ from mobilesplit.core.errors import BundleError, InputFileError, UsageError
 from mobilesplit.core.manifest import SCHEMA, Bundle, BundleCut, Manifest, TextInput
 
 MANIFEST = "manifest.json"
+Writer = Callable[[Path], object]
+"""Writes a file to the path that it is given."""
 _MAX_MANIFEST_BYTES = 16 << 20
 _AGAIN = "Run `mobilesplit export` again."
 
 
-def write_bundle(
-    out: Path, manifest: Manifest, files: Mapping[str, Callable[[Path], None]]
-) -> Bundle:
+def write_bundle(out: Path, manifest: Manifest, files: Mapping[str, Writer]) -> Bundle:
     """Write ``files`` and the manifest, with their digests, as the folder ``out``.
 
     Args:

@@ -21,10 +21,8 @@ from torch.export import ExportedProgram
 
 from mobilesplit.core.errors import UnknownNameError
 from mobilesplit.core.tensors import TensorSpec
+from mobilesplit.export.settings import DEVICE_CODECS
 from mobilesplit.wire import int8
-
-DEVICE_CODECS = ("fp16", "int8")
-"""The codecs that have an encoder."""
 
 
 def encoder_name(codec: str, boundary: Sequence[TensorSpec]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Self
 
 import torch
@@ -139,7 +137,7 @@ class ExecutorchHeads:
         return CheckedHeads(
             entries=tuple(_described(one.entry, written) for one in checked),
             wrong=wrong,
-            files={PROGRAM: partial(_write, written.pte)},
+            files={PROGRAM: lambda path: path.write_bytes(written.pte)},
             program=PROGRAM,
             ran_here=self._runs_here,
             quantization=self._quantization,
@@ -217,7 +215,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _write(data: bytes, path: Path) -> None:
-    path.write_bytes(data)

@@ -6,7 +6,7 @@ to the original model, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from mobilesplit.core.errors import ModelError
 from mobilesplit.core.manifest import SCHEMA, Bundle, Manifest
 from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.export import cache, stages
-from mobilesplit.export.bundle import check_target, file_sha256, write_bundle
-from mobilesplit.export.kinds import CheckedHeads, HeadKind
+from mobilesplit.export.bundle import Writer, check_target, file_sha256, write_bundle
+from mobilesplit.export.kinds import CheckedHeads, HeadKind, Progress
 from mobilesplit.export.settings import ExportSettings
 from mobilesplit.export.verification import NO_KERNEL, Reference, TailRunner
 from mobilesplit.segment.cuts import search_cuts
@@ -38,7 +38,6 @@ _HELD_OUT = 5
 """Every so many-th calibration input is kept to measure with instead."""
 
 Inputs = tuple[tuple[Tensor, ...], ...]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -255,16 +254,16 @@ def _specs(values: tuple[torch.fx.Node, ...]) -> tuple[TensorSpec, ...]:
     return tuple(spec for spec in map(spec_of, values) if spec is not None)
 
 
-def _files(subject: _Subject, exported: _Exported) -> dict[str, Callable[[Path], None]]:
+def _files(subject: _Subject, exported: _Exported) -> dict[str, Writer]:
     """Who writes each file of the bundle."""
     graph, expected = subject.graph, subject.reference.expected[0]
     inputs = {
         node.name: tensor for node, tensor in zip(graph.inputs, graph.example_inputs, strict=True)
     }
     outputs = {node.name: tensor for node, tensor in zip(graph.outputs, expected, strict=True)}
-    files: dict[str, Callable[[Path], None]] = {
-        GOLDEN_INPUT: lambda path: _write(path, save(_own_memory(inputs))),
-        GOLDEN_OUTPUT: lambda path: _write(path, save(_own_memory(outputs))),
+    files: dict[str, Writer] = {
+        GOLDEN_INPUT: lambda path: path.write_bytes(save(_own_memory(inputs))),
+        GOLDEN_OUTPUT: lambda path: path.write_bytes(save(_own_memory(outputs))),
         **exported.heads.files,
     }
     for index, program in enumerate(exported.tails.programs):
@@ -272,10 +271,6 @@ def _files(subject: _Subject, exported: _Exported) -> dict[str, Callable[[Path],
     for name, source in subject.loaded.assets.items():
         files[name] = partial(copyfile, source)
     return files
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _own_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

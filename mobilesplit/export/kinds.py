@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, Self
 
 from mobilesplit.core.cuts import Cut
 from mobilesplit.core.manifest import BundleCut, Quantization
+from mobilesplit.export.bundle import Writer
 from mobilesplit.export.verification import Reference, TailRunner
 
 Progress = Callable[[str], None]
@@ -25,7 +25,7 @@ class CheckedHeads:
     """By depth; worth nothing where ``wrong`` is not empty."""
     wrong: dict[str, str]
     """Ids of cuts that do not hold as exported, with why."""
-    files: dict[str, Callable[[Path], None]]
+    files: dict[str, Writer]
     """Who writes each file of the heads."""
     program: str | None
     """Which of them is the ExecuTorch program."""

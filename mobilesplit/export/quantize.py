@@ -26,7 +26,7 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, SharedQu
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from mobilesplit.core.cuts import INPUT, OUTPUT, Cut
-from mobilesplit.core.errors import ModelError
+from mobilesplit.core.errors import ModelError, first_line
 from mobilesplit.core.manifest import Scale
 from mobilesplit.segment import split
 from mobilesplit.segment.quiet import quiet
@@ -98,9 +98,9 @@ def quantize(graph: Graph, calibration: Iterable[Sequence[Tensor]]) -> Graph:
             module = convert_pt2e(module)
             _infer_values(module, graph.example_inputs)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = first_line(str(error)) or type(error).__name__
         raise ModelError(
-            f"The model cannot be quantized: {reason.rstrip('.')}.", next_step=_NEXT_STEP
+            f"The model cannot be quantized: {reason}.", next_step=_NEXT_STEP
         ) from error
     if not any(node.target in (_QUANTIZE, _QUANTIZE_DYNAMICALLY) for node in module.graph.nodes):
         raise ModelError("Nothing in the model can be quantized.", next_step=_NEXT_STEP)

@@ -13,7 +13,6 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -21,7 +20,8 @@ from torch import Tensor
 from torch.jit.mobile import _load_for_lite_interpreter
 
 from mobilesplit.core.cuts import INPUT, Cut
-from mobilesplit.core.errors import ModelError
+from mobilesplit.core.errors import ModelError, first_line
+from mobilesplit.export.bundle import Writer
 from mobilesplit.segment import split
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph, flat_tensors
@@ -38,11 +38,12 @@ class ScriptedHead:
     module: torch.jit.ScriptModule
     """The model's inputs in, ``cut.boundary`` out (a tuple); its weights are the graph's."""
 
-    def files(self, stem: str) -> dict[str, Callable[[Path], None]]:
+    def files(self, stem: str) -> dict[str, Writer]:
         """``<stem>.pt`` and ``<stem>.ptl``, each with who writes it to the path it is given."""
         return {
-            f"{stem}.pt": partial(_write, partial(_full_bytes, self.module)),
-            f"{stem}.ptl": partial(_write, partial(_lite_bytes, self.module)),
+            # Through memory: torch turns a full disk into a RuntimeError that does not say so.
+            f"{stem}.pt": lambda path: path.write_bytes(_full_bytes(self.module)),
+            f"{stem}.ptl": lambda path: path.write_bytes(_lite_bytes(self.module)),
         }
 
     def run_reloaded(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
@@ -111,18 +112,13 @@ def _lite_bytes(module: Any) -> bytes:
         return bytes(module._save_to_buffer_for_lite_interpreter())
 
 
-def _write(make_bytes: Callable[[], bytes], path: Path) -> None:
-    # Through memory: torch turns a full disk into a RuntimeError that does not say so.
-    path.write_bytes(make_bytes())
-
-
 def _copies(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(tensor.clone() for tensor in inputs)
 
 
 def _not_scriptable(cut: Cut, error: Exception) -> ModelError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    reason = first_line(str(error)) or type(error).__name__
     return ModelError(
-        f"TorchScript cannot hold the head of {cut.id}: {reason.rstrip('.')}.",
+        f"TorchScript cannot hold the head of {cut.id}: {reason}.",
         next_step="Use --format executorch.",
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from mobilesplit.core.cuts import INPUT, Cut
 from mobilesplit.core.manifest import BundleCut
+from mobilesplit.export.bundle import Writer
 from mobilesplit.export.kinds import CheckedHeads, Progress
 from mobilesplit.export.scripts import script_heads
 from mobilesplit.export.verification import (
@@ -51,7 +51,7 @@ class TorchscriptHeads:
         """Run each head from the bytes of both its files, then its tail."""
         entries: list[BundleCut] = []
         wrong: dict[str, str] = {}
-        files: dict[str, Callable[[Path], None]] = {}
+        files: dict[str, Writer] = {}
         for index, cut in enumerate(cuts):
             progress(f"run {cut.id} and compare ({index + 1}/{len(cuts)})")
             if cut.id == INPUT:

@@ -24,7 +24,7 @@ from typing import IO, Any, Self
 import torch
 from torch.export import ExportedProgram
 
-from mobilesplit.core.errors import ModelError
+from mobilesplit.core.errors import ModelError, first_line
 from mobilesplit.export.lowered import Lowered, unpack
 from mobilesplit.export.settings import Backend
 
@@ -47,9 +47,8 @@ def num_workers(num_operators: int, jobs: int | None) -> int:
 
 def cannot_be_lowered(said: str) -> ModelError:
     """The error for what executorch said of a model, of which the first line is kept."""
-    lines = said.strip().splitlines() or ["no reason was given"]
     return ModelError(
-        f"The model cannot be lowered: {lines[0][:300].rstrip('.:')}.",
+        f"The model cannot be lowered: {first_line(said) or 'no reason was given'}.",
         next_step="Try --backend portable.",
     )
 

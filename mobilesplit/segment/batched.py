@@ -18,7 +18,7 @@ from torch.export import Dim, ShapesCollection
 from torch.utils import _pytree as pytree
 
 from mobilesplit.core.cuts import Cut
-from mobilesplit.core.errors import ModelError
+from mobilesplit.core.errors import ModelError, first_line
 from mobilesplit.segment import split
 from mobilesplit.segment.quiet import quiet
 from mobilesplit.segment.trace import Graph, functional_program
@@ -186,8 +186,7 @@ def obstacle(error: Exception) -> str:
     """torch's reason: the first violated constraint if it lists any, else its first line."""
     lines = [line.strip() for line in str(error).splitlines()]
     listed = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
-    said = next(iter([*listed, *filter(None, lines)]), type(error).__name__)
-    return said[:300].rstrip(".")
+    return first_line(next(iter(listed), str(error))) or type(error).__name__
 
 
 def batch_one_only(why: str) -> ModelError:

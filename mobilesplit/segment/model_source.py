@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from mobilesplit.core.errors import ModelError, UnknownNameError, UsageError
+from mobilesplit.core.errors import ModelError, UnknownNameError, UsageError, first_line
 from mobilesplit.core.manifest import ImageInput, TextInput
 from mobilesplit.resources import named_files
 
@@ -266,5 +266,4 @@ def _building_failed(reference: str, error: Exception) -> ModelError:
 
 
 def _said(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}".rstrip(".") if text else type(error).__name__
+    return ": ".join(filter(None, (type(error).__name__, first_line(str(error)))))

@@ -10,7 +10,8 @@ from executorch.runtime import Runtime
 
 from mobilesplit.core.errors import UnknownNameError, WireError
 from mobilesplit.core.tensors import TensorSpec
-from mobilesplit.export.encoders import DEVICE_CODECS, encoder_name, encoder_program
+from mobilesplit.export.encoders import encoder_name, encoder_program
+from mobilesplit.export.settings import DEVICE_CODECS
 from mobilesplit.wire import int8
 from mobilesplit.wire.codecs import decode, encode, expected_blobs, from_device
 
