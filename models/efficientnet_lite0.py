@@ -47,6 +47,6 @@ def build(weights: Path | None = None) -> nn.Module:
 
 def example_inputs() -> tuple[Tensor, ...]:
     """One image of seeded noise, 1 x 3 x 224 x 224."""
-    import torch
+    from mobilesplit.segment.examples import noise_photo
 
-    return (torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)),)
+    return noise_photo(PREPROCESS)

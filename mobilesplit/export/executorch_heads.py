@@ -39,8 +39,7 @@ class ExecutorchHeads:
     """The heads of one graph; a `kinds.HeadKind`.
 
     Args:
-        calibration: inputs to quantize with; None leaves the heads float.
-        held_out: how many more there are to measure with.
+        calibration: those of the settings' to quantize with; None leaves the heads float.
     """
 
     def __init__(
@@ -50,10 +49,7 @@ class ExecutorchHeads:
         settings: ExportSettings,
         calibration: Sequence[Sequence[Tensor]] | None,
         progress: Progress,
-        *,
-        held_out: int = 0,
     ) -> None:
-        self._held_out = held_out
         self._settings = settings
         self._progress = progress
         self._graph = graph
@@ -164,7 +160,7 @@ class ExecutorchHeads:
         self._quantization = Quantization(
             calibration_inputs=len(calibration),
             calibration_sha256=digest(calibration),
-            held_out_inputs=self._held_out,
+            held_out_inputs=len(self._settings.calibration or ()) - len(calibration),
             min_snr_db=self._settings.min_snr_db,
         )
 

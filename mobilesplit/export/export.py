@@ -107,15 +107,16 @@ class _Subject:
     traced: Graph
     graph: Graph
     """``traced`` with batch norms folded: what is cut."""
+    calibration: Inputs | None
+    """What to quantize with; None leaves the heads float."""
     reference: Reference
 
     @classmethod
     def of(cls, loaded: LoadedModel, traced: Graph, settings: ExportSettings) -> _Subject:
         with quiet():
             graph = fold_batch_norms(traced)
-        inputs = [traced.example_inputs]
-        if settings.calibration is not None:
-            inputs += _split_calibration(settings.calibration)[1]
+        calibration, measured = _split_calibration(settings.calibration)
+        inputs = [traced.example_inputs, *measured]
         expected = [_run(loaded, one) for one in inputs]
         if any(tensor.isnan().any() for tensor in expected[0]):
             raise ModelError(
@@ -129,7 +130,7 @@ class _Subject:
                 next_step="Take what is random out of forward().",
             )
         reference = Reference(inputs, expected, settings.tolerance, settings.min_snr_db)
-        return cls(loaded, traced, graph, reference)
+        return cls(loaded, traced, graph, calibration, reference)
 
 
 def _run(loaded: LoadedModel, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -156,7 +157,7 @@ def _export(subject: _Subject, settings: ExportSettings, progress: Progress) -> 
     )
     cuts = found.cuts
     left_out: dict[str, str] = {}
-    with _kind(subject.graph, cuts, settings, progress) as kind:
+    with _kind(subject, cuts, settings, progress) as kind:
         wrong = dict(kind.left_out)
         while True:
             _give_up_on_ends(wrong, cuts, kind.way_out)
@@ -181,25 +182,23 @@ def _export(subject: _Subject, settings: ExportSettings, progress: Progress) -> 
 
 
 def _kind(
-    graph: Graph, cuts: Sequence[Cut], settings: ExportSettings, progress: Progress
+    subject: _Subject, cuts: Sequence[Cut], settings: ExportSettings, progress: Progress
 ) -> HeadKind:
     # Not at the top: executorch takes seconds to import, and a cached bundle needs none.
     with quiet():
         if settings.format == "torchscript":
             from mobilesplit.export.torchscript_heads import TorchscriptHeads
 
-            return TorchscriptHeads(graph, cuts)
+            return TorchscriptHeads(subject.graph, cuts)
         from mobilesplit.export.executorch_heads import ExecutorchHeads
 
-        if settings.calibration is None:
-            return ExecutorchHeads(graph, cuts, settings, None, progress)
-        calibration, _ = _split_calibration(settings.calibration)
-        held_out = len(settings.calibration) - len(calibration)
-        return ExecutorchHeads(graph, cuts, settings, calibration, progress, held_out=held_out)
+        return ExecutorchHeads(subject.graph, cuts, settings, subject.calibration, progress)
 
 
-def _split_calibration(inputs: Inputs) -> tuple[Inputs, Inputs]:
+def _split_calibration(inputs: Inputs | None) -> tuple[Inputs | None, Inputs]:
     """Those to quantize with, and those held out to measure with (all, where they are few)."""
+    if inputs is None:
+        return None, ()
     if len(inputs) < _HELD_OUT:
         return inputs, inputs
     kept = tuple(one for index, one in enumerate(inputs) if index % _HELD_OUT)

@@ -22,27 +22,19 @@ from mobilesplit.export.bundle import load_bundle
 from mobilesplit.wire.images import normalise, to_pixels
 from tests.cli import tiny_model
 from tests.cli.conftest import TINY, Command, Done, Home, interrupt
+from tests.cli.refused_models import REFUSED
 from tests.wire.test_texts import HOW, tokenizer
 
 REFERENCE = f"{TINY}:build"
 QUICK = ("--max-cuts", 2, "--codecs", "")
 """The ends only and no encoders: a bundle in the least time."""
 
-MODELS = """
+MODELS = (
+    """
 from pathlib import Path
 
 import torch
 from torch import nn
-
-class Branches(nn.Module):
-    def forward(self, x):
-        if x.sum() > 0:  # depends on data
-            return x + 1
-        return x - 1
-
-class Foreign(nn.Module):
-    def forward(self, x):
-        return torch.from_numpy(x.numpy() + 1)  # not torch
 
 class ManyLayers(nn.Sequential):
     '''Enough operators that lowering them is shared with a worker.'''
@@ -54,6 +46,8 @@ class ManyLayers(nn.Sequential):
 def example_inputs():
     return (torch.ones(1, 16),)
 """
+    + REFUSED
+)
 
 PHOTO_MODEL = """
 import torch

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, Done
+from tests.cli.refused_models import REFUSED
 
-MODELS = """
+MODELS = (
+    """
 import torch
 from torch import nn
 
@@ -45,16 +47,6 @@ class Growing(nn.Module):
     def forward(self, x):
         return torch.tanh(self.grow(x)).mean(1, keepdim=True)
 
-class Branches(nn.Module):
-    def forward(self, x):
-        if x.sum() > 0:  # depends on data
-            return x + 1
-        return x - 1
-
-class Foreign(nn.Module):
-    def forward(self, x):
-        return torch.from_numpy(x.numpy() + 1)  # not torch
-
 class Misfit(nn.Module):
     def forward(self, x):
         return x @ torch.ones(3, 3)  # misfit
@@ -68,6 +60,8 @@ class Talks(Chain):
 def example_inputs():
     return (torch.ones(1, 64),)
 """
+    + REFUSED
+)
 
 
 Trace = Callable[..., Done]

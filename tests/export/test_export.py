@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,25 +133,32 @@ def test_the_key_sees_weights_settings_and_inputs(loaded: LoadedModel) -> None:
     assert key(other, inputs, max_cuts=3) != first
 
 
-def heads_that_differ(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
-    """Make what ExecuTorch returns for these methods wrong."""
+Change = Callable[[verification.Tensors], verification.Tensors]
+
+
+def returns_instead(monkeypatch: pytest.MonkeyPatch, methods: str, change: Change) -> None:
+    """Make what ExecuTorch returns for methods that begin like this something else."""
     run = verification.Heads.run
 
-    def wrong(
+    def changed(
         self: verification.Heads, method: str | None, many: Sequence[Sequence[Tensor]]
     ) -> list[verification.Tensors]:
         results = run(self, method, many)
-        if method not in methods:
+        if method is None or not method.startswith(methods):
             return results
-        return [tuple(tensor + 0.5 for tensor in tensors) for tensors in results]
+        return [change(tensors) for tensors in results]
 
-    monkeypatch.setattr(executorch_heads.Heads, "run", wrong)
+    monkeypatch.setattr(executorch_heads.Heads, "run", changed)
+
+
+def plus_half(tensors: verification.Tensors) -> verification.Tensors:
+    return tuple(tensor + 0.5 for tensor in tensors)
 
 
 def test_a_cut_that_differs_on_the_device_is_left_out_and_named(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heads_that_differ(monkeypatch, "head_stem")
+    returns_instead(monkeypatch, "head_stem", plus_half)
     outcome = export_model(
         loaded, out=tmp_path / "out", settings=FEW_CODECS, cache_root=tmp_path / "cache"
     )
@@ -166,7 +173,7 @@ def test_a_cut_that_differs_on_the_device_is_left_out_and_named(
 def test_a_model_that_differs_as_a_whole_is_refused_and_nothing_is_written(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heads_that_differ(monkeypatch, "head_output")
+    returns_instead(monkeypatch, "head_output", plus_half)
     with pytest.raises(ModelError, match="does not hold on the device"):
         export_model(
             loaded, out=tmp_path / "out", settings=FEW_CODECS, cache_root=tmp_path / "cache"
@@ -190,17 +197,9 @@ class TwoScales(nn.Module):
 def test_a_small_output_that_is_wrong_does_not_hide_behind_a_large_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = verification.Heads.run
-
-    def wrong(
-        self: verification.Heads, method: str | None, many: Sequence[Sequence[Tensor]]
-    ) -> list[verification.Tensors]:
-        results = run(self, method, many)
-        if method != "head_output":
-            return results
-        return [(first, torch.full_like(second, 7e-4)) for first, second in results]
-
-    monkeypatch.setattr(executorch_heads.Heads, "run", wrong)
+    returns_instead(
+        monkeypatch, "head_output", lambda both: (both[0], torch.full_like(both[1], 7e-4))
+    )
     model = loaded_model(TwoScales(50.0, 1e-5), (torch.randn(1, 8),), "two-scales")
     with pytest.raises(ModelError, match="does not hold on the device"):
         export_model(model, out=tmp_path / "out", settings=FEW_CODECS, cache_root=tmp_path / "c")
@@ -238,17 +237,9 @@ def test_a_model_may_return_bools_and_take_memory_in_another_order(tmp_path: Pat
 def test_an_encoder_that_is_not_the_codec_is_not_offered(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = verification.Heads.run
-
-    def wrong(
-        self: verification.Heads, method: str | None, many: Sequence[Sequence[Tensor]]
-    ) -> list[verification.Tensors]:
-        results = run(self, method, many)
-        if method is None or not method.startswith("encode_fp16"):
-            return results
-        return [tuple(torch.zeros_like(tensor) for tensor in tensors) for tensors in results]
-
-    monkeypatch.setattr(executorch_heads.Heads, "run", wrong)
+    returns_instead(
+        monkeypatch, "encode_fp16", lambda blobs: tuple(torch.zeros_like(blob) for blob in blobs)
+    )
     outcome = export_model(loaded, out=tmp_path / "out", cache_root=tmp_path / "c")
     manifest = outcome.bundle.manifest
     assert list(manifest.find("stem").encoders) == ["int8"]
