@@ -29,6 +29,28 @@ class Battery(Document):
     """Charge when the phone starts."""
 
 
+class GaugeSettings(Document):
+    """How the battery gauge shows the current. The defaults are a usual phone's."""
+
+    unit: Literal["uA", "mA"] = "uA"
+    """Of ``current_now``: Android says µA, some vendors write mA."""
+    discharge_sign: Literal[-1, 1] = -1
+    """Sign of the current while the battery discharges."""
+    period_s: float = Field(default=1.0, gt=0, le=60)
+    """From one refresh to the next; in between it shows the same."""
+    window_s: float = Field(default=1.0, gt=0, le=60)
+    """A refresh shows the mean of this long: the period for a gauge that averages, a short time
+    for one that samples."""
+    noise_ma: float = Field(default=3.0, ge=0)
+    """Standard deviation of a refresh's error, Gaussian and independent of the others."""
+    step_ma: float = Field(default=0.25, gt=0)
+    """The current comes in multiples of this."""
+    voltage_noise_mv: float = Field(default=2.0, ge=0)
+    """The same for the voltage; the battery's own voltage is constant."""
+    charge_step_uah: float = Field(default=500.0, gt=0)
+    """The charge counter comes in multiples of this."""
+
+
 class Power(Document):
     """The power model: idle power over wall time, active power over busy core time."""
 
@@ -71,6 +93,8 @@ class DeviceDescription(Document):
     """The same for the app's other work (decoding a photo)."""
     battery: Battery
     """The battery."""
+    gauge: GaugeSettings = GaugeSettings()
+    """What measures the battery."""
     power: Power
     """The power model."""
     sources: dict[str, str]
@@ -87,6 +111,8 @@ class DeviceDescription(Document):
             "max_clock_khz", "memory_bytes", "inference_slowdown", "general_slowdown",
             "battery", "power",
         }  # fmt: skip
+        if self.gauge != GaugeSettings():
+            figures.add("gauge")
         missing = sorted(figures - self.sources.keys())
         if missing:
             raise ValueError(f"sources lacks {', '.join(missing)}")

@@ -13,7 +13,8 @@ from pathlib import Path
 from mobilesplit.emulator.adbd import FEATURES
 from mobilesplit.emulator.device_description import DeviceDescription
 from mobilesplit.emulator.filesystem import PhoneFilesystem
-from mobilesplit.emulator.power_model import BatteryReading, PowerModel
+from mobilesplit.emulator.gauge import Gauge, GaugeReading
+from mobilesplit.emulator.power_model import PowerModel
 from mobilesplit.emulator.programs import AllowedPrograms, Programs
 
 BATTERY_TEMPERATURE_DECI_C = 270
@@ -46,7 +47,13 @@ class VirtualPhone:
             run_counter=state / "inferences",
         )
         self._started_s = time.monotonic()
-        self._power = PowerModel(description.power, description.battery)
+        self._power = PowerModel(description.power)
+        self._gauge = Gauge(
+            description.gauge,
+            description.battery,
+            seed=0,
+            power_before_w=description.power.idle_w,
+        )
         self.properties = _properties(description, name)
         self._add_files()
 
@@ -71,9 +78,10 @@ class VirtualPhone:
         self._power.update(wall_s=self.uptime_s, busy_s=self.busy_s)
         return self._power
 
-    def battery(self) -> BatteryReading:
+    def battery(self) -> GaugeReading:
         """The gauge now."""
-        return self.power().battery()
+        power = self.power()
+        return self._gauge.read(power.wall_s, power.total_j)
 
     def stats(self) -> dict[str, int | float]:
         """What `phone_stats` reports."""
@@ -115,7 +123,7 @@ class VirtualPhone:
         add(f"{iio}/energy_value", lambda: self.power().energy_value())
         supply = "/sys/class/power_supply/battery"
         full = int(self.description.battery.capacity_mah * 1000)
-        add(f"{supply}/current_now", lambda: b"%d\n" % self.battery().current_ua)
+        add(f"{supply}/current_now", lambda: b"%d\n" % self.battery().current_raw)
         add(f"{supply}/voltage_now", lambda: b"%d\n" % self.battery().voltage_uv)
         add(f"{supply}/charge_counter", lambda: b"%d\n" % self.battery().charge_uah)
         add(f"{supply}/charge_full", lambda: b"%d\n" % full)

@@ -165,7 +165,7 @@ async def cmd(call: Invocation) -> int:
         reading = call.phone.battery()
         values = {
             "level": reading.capacity_percent,
-            "current_now": reading.current_ua,
+            "current_now": reading.current_raw,
             "counter": reading.charge_uah,
             "temp": BATTERY_TEMPERATURE_DECI_C,
             "status": 3,

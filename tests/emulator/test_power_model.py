@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilesplit.emulator.device_description import Battery, Power
+from mobilesplit.emulator.device_description import Power
 from mobilesplit.emulator.power_model import PowerModel
 
 POWER = Power(idle_w=1.0, cpu_idle_w=0.1, active_w_per_core=2.0)
-BATTERY = Battery(capacity_mah=1000, voltage_v=4.0, start_percent=80)
 
 
 def test_energy_is_idle_over_wall_time_plus_active_over_busy_time() -> None:
-    model = PowerModel(POWER, BATTERY)
+    model = PowerModel(POWER)
     model.update(wall_s=10.0, busy_s=3.0)
     assert model.cpu_j == pytest.approx(2.0 * 3 + 0.1 * 10)
     assert model.rest_j == pytest.approx(0.9 * 10)
@@ -22,7 +21,7 @@ def test_energy_is_idle_over_wall_time_plus_active_over_busy_time() -> None:
 
 
 def test_energy_value_is_in_odpm_format_and_microwatt_seconds() -> None:
-    model = PowerModel(POWER, BATTERY)
+    model = PowerModel(POWER)
     model.update(wall_s=2.0, busy_s=1.0)
     lines = model.energy_value().decode().splitlines()
     assert lines == [
@@ -35,18 +34,8 @@ def test_energy_value_is_in_odpm_format_and_microwatt_seconds() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), max_size=20))
 def test_the_counter_never_falls(updates: list[tuple[float, float]]) -> None:
-    model, last_j = PowerModel(POWER, BATTERY), 0.0
+    model, last_j = PowerModel(POWER), 0.0
     for wall_s, busy_s in updates:
         model.update(wall_s=wall_s, busy_s=busy_s)
         assert model.total_j >= last_j
         last_j = model.total_j
-
-
-def test_the_battery_agrees_with_the_energy() -> None:
-    model = PowerModel(POWER, BATTERY)
-    model.update(wall_s=3600.0, busy_s=0.0)
-    reading = model.battery()
-    assert reading.current_ua == -250_000  # 1 W at 4 V
-    assert reading.charge_uah == 800_000 - 250_000
-    assert reading.capacity_percent == 55
-    assert reading.voltage_uv == 4_000_000
