@@ -14,6 +14,7 @@ SCHEMA: Literal["mobilesplit.profile/1"] = "mobilesplit.profile/1"
 
 Ms = Annotated[float, Field(ge=0)]
 Samples = Annotated[tuple[Ms, ...], Field(min_length=1)]
+VerdictWord = Literal["ok", "throttled", "too_few_samples", "imprecise", "noisy", "drifting"]
 
 
 class CodecCost(Document):
@@ -25,6 +26,43 @@ class CodecCost(Document):
     """Samples of encoding on the device's side."""
     decode_ms: tuple[Ms, ...] = (0.0,)
     """Samples of decoding in the cloud; for ``original`` with the photo's whole preparation."""
+
+
+class Verdict(Document):
+    """Whether a head's figures are to be trusted, and what that rests on."""
+
+    verdict: VerdictWord
+    """``ok``, or the first reason against it."""
+    why: str = ""
+    """In a sentence; empty for ``ok``."""
+    samples: int = Field(ge=0)
+    """Raw samples that count."""
+    interval_ms: tuple[Ms, Ms] | None = None
+    """95 % interval of the median, low and high; None from too few samples."""
+    cv: float = Field(ge=0)
+    """Standard deviation over mean."""
+    drift: float
+    """How far the last third of the samples lies from the first, as a share of the median."""
+
+
+class EnergyFigure(Document):
+    """The energy of one head inference, and how sure it is."""
+
+    basis: Literal["measured", "modelled", "predicted"]
+    """``modelled`` on an emulated device; ``predicted`` from another head's power and this one's
+    time."""
+    source: str
+    """Where it was read: ``rails``, ``battery``."""
+    low_mj: float | None = None
+    """Lower end of the 95 % interval; None where there is none."""
+    high_mj: float | None = None
+    """Upper end."""
+    valid: bool
+    """Whether a figure may be stated at all; without it ``head_energy_mj`` is unknown."""
+    verdict: str
+    """``ok``, or the reason against it."""
+    why: str = ""
+    """In a sentence."""
 
 
 class CutProfile(Document):
@@ -46,6 +84,10 @@ class CutProfile(Document):
     """Energy of one head inference above idle; the device's ``emulated`` says if modelled."""
     head_peak_bytes: int | None = Field(default=None, ge=0)
     """Peak resident memory of the runner's process."""
+    verdict: Verdict | None = None
+    """Whether to trust ``head_ms``; None where nobody has judged it."""
+    energy: EnergyFigure | None = None
+    """How sure ``head_energy_mj`` is; None where nothing more is known of it."""
 
     @model_validator(mode="after")
     def _batch_one_is_there(self) -> Self:

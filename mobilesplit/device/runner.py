@@ -150,7 +150,7 @@ class RunnerSession:
         )
 
     def _answer(self, timeout_s: float) -> dict[str, Any]:
-        answer = _read_event(self._device, self._stream, self._command, timeout_s)
+        answer = read_event(self._device, self._stream, self._command, timeout_s)
         if answer is None:
             raise self._failed("ended")
         return answer
@@ -197,7 +197,7 @@ class Bench:
             RunnerError: it reported an error or ended with another code than 0.
         """
         while True:
-            event = _read_event(self._device, self._stream, self._command, self._timeout_s)
+            event = read_event(self._device, self._stream, self._command, self._timeout_s)
             if event is None:
                 return
             yield event
@@ -217,7 +217,7 @@ class Bench:
         self.close()
 
 
-def _read_event(
+def read_event(
     device: AdbDevice, stream: ShellStream, command: str, timeout_s: float
 ) -> dict[str, Any] | None:
     """The next JSON line; None when the runner has ended with exit code 0."""
