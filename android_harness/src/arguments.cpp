@@ -12,34 +12,31 @@ namespace mobilesplit {
 const char* const kUsage =
     "usage: mobilesplit-runner --version\n"
     "       mobilesplit-runner info --program P\n"
-    "       mobilesplit-runner bench --program P --methods A[+ENCODER...],B --input FILE [--input F2]\n"
-    "           [--threads 1] [--warmup-runs 2] [--warmup-s 0] [--min-runs 5] [--min-s 0.5]\n"
-    "           [--max-s 20] [--wait]\n"
-    "       mobilesplit-runner session --program P [--threads 1]\n"
+    "       mobilesplit-runner bench --program P --input FILE [--input FILE2 ...]\n"
+    "           (--methods SERIES[,SERIES...] | --directed) [--threads 1] [--core-mask HEX]\n"
+    "           [--warmup-runs 2] [--warmup-s 0] [--min-runs 5] [--min-s 0.5] [--max-s 20]\n"
+    "       mobilesplit-runner session --program P [--threads 1] [--core-mask HEX]\n"
+    "A SERIES is METHOD[+ENCODER...][:METHOD[+ENCODER...]...].\n"
     "Results are JSON lines on stdout; android_harness/README.md describes them.\n";
 
-namespace {
-
-double parse_number(const std::string& option, const std::string& text) {
+double parse_number(const std::string& what, const std::string& text) {
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
   if (text.empty() || *end != '\0' || !std::isfinite(value) || value < 0) {
-    throw UsageFailure(option + " takes a number >= 0, not '" + text + "'");
+    throw UsageFailure(what + " takes a number >= 0, not '" + text + "'");
   }
   return value;
 }
 
-long parse_count(const std::string& option, const std::string& text, long least, long most) {
+long parse_count(const std::string& what, const std::string& text, long least, long most) {
   char* end = nullptr;
   const long value = std::strtol(text.c_str(), &end, 10);
   if (text.empty() || *end != '\0' || value < least || value > most) {
-    throw UsageFailure(option + " takes a whole number from " + std::to_string(least) + " to " +
+    throw UsageFailure(what + " takes a whole number from " + std::to_string(least) + " to " +
                        std::to_string(most) + ", not '" + text + "'");
   }
   return value;
 }
-
-}  // namespace
 
 Arguments parse_arguments(const std::vector<std::string>& words) {
   Arguments arguments;
@@ -59,7 +56,6 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
   }
   arguments.command = known->second;
 
-  constexpr long kManyRuns = 100'000'000;
   std::map<std::string, std::function<void(const std::string&, const std::string&)>> options;
   if (arguments.command >= Command::kInfo) {
     options["--program"] = [&](auto&, auto& text) { arguments.program = text; };
@@ -68,11 +64,12 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
     options["--threads"] = [&](auto& option, auto& text) {
       arguments.threads = static_cast<unsigned>(parse_count(option, text, 1, 64));
     };
+    options["--core-mask"] = [&](auto&, auto& text) { arguments.core_mask = text; };
   }
   if (arguments.command == Command::kBench) {
     options["--methods"] = [&](auto& option, auto& text) {
       for (const std::string& name : split_names(option, text, ',')) {
-        arguments.methods.push_back(parse_choice(name));
+        arguments.methods.push_back(parse_series(name));
       }
     };
     options["--input"] = [&](auto&, auto& text) { arguments.inputs.push_back(text); };
@@ -95,8 +92,8 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
 
   for (size_t i = 1; i < words.size(); ++i) {
     std::string option = words[i];
-    if (option == "--wait" && arguments.command == Command::kBench) {
-      arguments.wait = true;
+    if (option == "--directed" && arguments.command == Command::kBench) {
+      arguments.directed = true;
       continue;
     }
     const auto action = options.find(option);
@@ -111,8 +108,8 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
   if (arguments.command >= Command::kInfo && arguments.program.empty()) {
     throw UsageFailure(command + " needs --program");
   }
-  if (arguments.command == Command::kBench && arguments.methods.empty()) {
-    throw UsageFailure("bench needs --methods");
+  if (arguments.command == Command::kBench && arguments.methods.empty() != arguments.directed) {
+    throw UsageFailure("bench needs either --methods or --directed");
   }
   return arguments;
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "choice.h"
+#include "series.h"
 
 namespace mobilesplit {
 
@@ -20,17 +20,24 @@ struct Arguments {
 
   Command command = Command::kHelp;
   std::string program;
-  std::vector<Choice> methods;
+  std::vector<Series> methods;
   std::vector<std::string> inputs;
   unsigned threads = 1;
+  std::string core_mask;  // empty: every core that the system gives
   StoppingRule warmup{2, 0.0, 20.0};
   StoppingRule measure{5, 0.5, 20.0};
-  // Wait for a line on standard input before and after each method's measurement.
-  bool wait = false;
+  // What to measure comes over standard input instead of `methods`.
+  bool directed = false;
 };
 
 // Throws UsageFailure.
 Arguments parse_arguments(const std::vector<std::string>& words);
+
+constexpr long kManyRuns = 100'000'000;
+
+// A number that is not negative, a whole one within limits. Throw UsageFailure: `what` "takes ...".
+double parse_number(const std::string& what, const std::string& text);
+long parse_count(const std::string& what, const std::string& text, long least, long most);
 
 extern const char* const kUsage;
 

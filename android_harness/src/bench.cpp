@@ -1,9 +1,8 @@
 #include "bench.h"
 
-#include <unistd.h>
+#include <numeric>
 
-#include <chrono>
-
+#include "clock.h"
 #include "failure.h"
 #include "io.h"
 #include "memory.h"
@@ -12,121 +11,115 @@ namespace mobilesplit {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// Taken before main() begins.
+const Clock::time_point process_start = Clock::now();
 
-constexpr size_t kMaxGoBytes = 64;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+// Sleeps once for the whole run, so that a series of many methods is no slower than it says.
+void take_time(const LoadedSeries& series, const VirtualPhone& phone) {
+  const auto sum = [](const std::vector<double>& times_ms) {
+    return std::accumulate(times_ms.begin(), times_ms.end(), 0.0);
+  };
+  phone.account(sum(series.part_ms()) + sum(series.encoder_ms()));
 }
 
-void check(Program& program, const Choice& choice, const Arguments& arguments) {
-  const MethodSpec& spec = program.spec(choice.method);
-  if (spec.inputs.size() != arguments.inputs.size()) {
-    throw Failure("method '" + spec.name + "' takes " + std::to_string(spec.inputs.size()) +
-                  " inputs, " + std::to_string(arguments.inputs.size()) + " were given");
+JsonObject sample_of(const LoadedSeries& series, const VirtualPhone& phone) {
+  JsonObject sample;
+  sample.numbers("latency_ms", series.part_ms(), phone.slowdown());
+  if (phone.slowdown() != 1.0) {
+    sample.numbers("host_latency_ms", series.part_ms());
   }
-  for (const std::string& encoder : choice.encoders) {
-    check_encoder(spec, program.spec(encoder));
-  }
-}
-
-// Every encoder on what the method has just returned: {"encoder":ms,..}.
-JsonObject encode(const LoadedMethod& method, const std::vector<LoadedMethod*>& encoders,
-                  const VirtualPhone& phone) {
-  JsonObject encode_ms;
-  for (LoadedMethod* encoder : encoders) {
-    encode_ms.number(encoder->spec().name, phone.stretch(encoder->run_on(method)));
-  }
-  return encode_ms;
-}
-
-// Runs one phase to the end of its rule; returns the number of inferences.
-long run_phase(LoadedMethod& method, const std::vector<LoadedMethod*>& encoders,
-               const char* phase, const StoppingRule& rule, const VirtualPhone& phone) {
-  const auto start = Clock::now();
-  long runs = 0;
-  double elapsed_s = 0;
-  while ((runs < rule.min_runs || elapsed_s < rule.min_s) && elapsed_s <= rule.max_s) {
-    const double host_ms = method.run();
-    JsonObject sample;
-    sample.text("event", "sample")
-        .text("method", method.spec().name)
-        .text("phase", phase)
-        .integer("index", runs)
-        .number("latency_ms", phone.account(host_ms));
-    if (phone.slowdown() != 1.0) {
-      sample.number("host_latency_ms", host_ms);
+  if (!series.encoder_names().empty()) {
+    JsonObject encode_ms;
+    for (size_t i = 0; i < series.encoder_names().size(); ++i) {
+      encode_ms.number(series.encoder_names()[i], series.encoder_ms()[i] * phone.slowdown());
     }
-    if (!encoders.empty()) {
-      sample.raw("encode_ms", encode(method, encoders, phone).object());
-    }
-    emit(sample);
-    ++runs;
-    elapsed_s = seconds_since(start);
+    sample.raw("encode_ms", encode_ms.object());
   }
-  return runs;
+  return sample;
 }
 
-// Blocks until the other side, which reads a gauge meanwhile, sends a line.
-void wait_for_line(InputStream& input) {
-  if (!input.read_line(kMaxGoBytes)) {
-    throw StreamLost("the input ended while the benchmark waited for a line");
-  }
-}
-
-void bench_method(Program& program, const Choice& choice, const Arguments& arguments,
-                  const VirtualPhone& phone, InputStream& input) {
-  const std::string& name = choice.method;
-  const bool peak_is_of_method = reset_peak_rss();
-  const auto start = Clock::now();
-  LoadedMethod& method = program.method(name);
-  const double method_load_ms = seconds_since(start) * 1e3;
-  for (size_t i = 0; i < arguments.inputs.size(); ++i) {
-    read_file(arguments.inputs[i], method.input_data(i), method.spec().inputs[i].nbytes);
-  }
-  const double first_ms = phone.account(method.run());
-  emit(JsonObject()
-           .text("event", "method")
-           .text("method", name)
-           .number("method_load_ms", method_load_ms)
-           .number("first_ms", first_ms));
-  std::vector<LoadedMethod*> encoders;
-  for (const std::string& encoder : choice.encoders) {
-    encoders.push_back(&program.method(encoder));
-  }
-  run_phase(method, encoders, "warmup", arguments.warmup, phone);
-  if (arguments.wait) {
-    emit(JsonObject().text("event", "waiting").text("method", name));
-    wait_for_line(input);
-  }
-  const long runs = run_phase(method, encoders, "measure", arguments.measure, phone);
-  emit(JsonObject()
-           .text("event", "done")
-           .text("method", name)
-           .integer("runs", runs)
-           .integer("peak_rss_bytes", peak_rss_bytes())
-           .boolean("peak_rss_is_of_method", peak_is_of_method));
-  if (arguments.wait) {
-    wait_for_line(input);
-  }
-  program.unload(name);
-  for (const std::string& encoder : choice.encoders) {
-    program.unload(encoder);
-  }
-  release_freed_memory();
+JsonObject event(const char* name, const std::string& id) {
+  return JsonObject().text("event", name).text("id", id);
 }
 
 }  // namespace
 
-void bench(Program& program, const Arguments& arguments, const VirtualPhone& phone) {
-  // All mistakes in names and counts before the first measurement.
-  for (const Choice& choice : arguments.methods) {
-    check(program, choice, arguments);
+void Bench::load(const std::string& id, const Series& series) {
+  if (series_.count(id) != 0) {
+    throw Failure("a series '" + id + "' is loaded already");
   }
-  InputStream input(STDIN_FILENO);
-  for (const Choice& choice : arguments.methods) {
-    bench_method(program, choice, arguments, phone, input);
+  check_series(program_, series, inputs_.size());
+  const bool peak_is_of_method = reset_peak_rss();
+  const auto report = [&](const std::string& method, double load_ms, double first_ms) {
+    emit(event("part", id)
+             .text("method", method)
+             .number("method_load_ms", load_ms)
+             .number("first_ms", phone_.stretch(first_ms))
+             .integer("peak_rss_bytes", peak_rss_bytes()));
+  };
+  series_[id] = std::make_unique<LoadedSeries>(program_, series, inputs_, report);
+  phone_.count();
+  emit(event("ready", id)
+           .integer("peak_rss_bytes", peak_rss_bytes())
+           .boolean("peak_rss_is_of_method", peak_is_of_method));
+}
+
+void Bench::run(const std::string& id, const std::string& phase, const StoppingRule& rule,
+                const std::function<bool()>& stop) {
+  LoadedSeries& series = loaded(id);
+  const auto start = Clock::now();
+  long runs = 0;
+  double elapsed_ms = 0;
+  while ((runs < rule.min_runs || elapsed_ms < rule.min_s * 1e3) &&
+         elapsed_ms <= rule.max_s * 1e3) {
+    series.run();
+    take_time(series, phone_);
+    elapsed_ms = ms_since(start);
+    const double at_ms = ms_since(process_start);
+    emit(event("sample", id)
+             .text("phase", phase)
+             .integer("index", runs)
+             .fields(sample_of(series, phone_))
+             .number("at_ms", at_ms));
+    ++runs;
+    if (stop()) {
+      break;
+    }
+  }
+  emit(event("ran", id)
+           .text("phase", phase)
+           .integer("runs", runs)
+           .number("elapsed_ms", elapsed_ms)
+           .integer("peak_rss_bytes", peak_rss_bytes()));
+}
+
+void Bench::unload(const std::string& id) {
+  loaded(id);
+  series_.erase(id);
+  emit(event("unloaded", id));
+}
+
+LoadedSeries& Bench::loaded(const std::string& id) {
+  const auto known = series_.find(id);
+  if (known == series_.end()) {
+    throw Failure("no series '" + id + "' is loaded");
+  }
+  return *known->second;
+}
+
+void bench_in_turn(Program& program, const Arguments& arguments, const VirtualPhone& phone) {
+  // All mistakes in names and counts before the first measurement.
+  for (const Series& series : arguments.methods) {
+    check_series(program, series, arguments.inputs.size());
+  }
+  const auto never = [] { return false; };
+  Bench bench(program, arguments.inputs, phone);
+  for (size_t i = 0; i < arguments.methods.size(); ++i) {
+    const std::string id = std::to_string(i);
+    bench.load(id, arguments.methods[i]);
+    bench.run(id, "warmup", arguments.warmup, never);
+    bench.run(id, "measure", arguments.measure, never);
+    bench.unload(id);
   }
 }
 

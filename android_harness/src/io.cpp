@@ -1,6 +1,7 @@
 #include "io.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -123,6 +124,26 @@ std::optional<std::string> InputStream::read_line(size_t max_nbytes) {
       return line;
     }
   }
+}
+
+bool InputStream::take_line_if(std::string_view wanted) {
+  const auto newline = [this] { return std::find(&buffer_[begin_], &buffer_[0] + end_, '\n'); };
+  if (newline() == &buffer_[0] + end_) {
+    std::copy(&buffer_[begin_], &buffer_[0] + end_, &buffer_[0]);
+    end_ -= begin_;
+    begin_ = 0;
+    struct pollfd there {fd_, POLLIN, 0};
+    if (end_ < buffer_.size() && poll(&there, 1, 0) > 0) {
+      end_ += read_some(&buffer_[end_], buffer_.size() - end_);
+    }
+  }
+  const char* const line_end = newline();
+  const size_t length = static_cast<size_t>(line_end - &buffer_[begin_]);
+  if (line_end == &buffer_[0] + end_ || std::string_view(&buffer_[begin_], length) != wanted) {
+    return false;
+  }
+  begin_ += length + 1;
+  return true;
 }
 
 void InputStream::read_exactly(void* destination, size_t nbytes) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "json.h"
@@ -34,6 +35,9 @@ class InputStream {
   // The next line without its newline; nullopt at a clean end of input.
   // Throws StreamLost for a line over `max_nbytes` and for an end within a line.
   std::optional<std::string> read_line(size_t max_nbytes);
+
+  // Takes the next line if it has come and is `wanted`; leaves it otherwise. Never waits.
+  bool take_line_if(std::string_view wanted);
 
   // Exactly `nbytes` into `destination`. Throws StreamLost when the input ends before.
   void read_exactly(void* destination, size_t nbytes);

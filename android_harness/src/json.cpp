@@ -4,6 +4,16 @@
 
 namespace mobilesplit {
 
+namespace {
+
+std::string json_number(double value) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%.9g", value);
+  return digits;
+}
+
+}  // namespace
+
 std::string json_string(std::string_view value) {
   std::string quoted = "\"";
   for (const char c : value) {
@@ -37,9 +47,23 @@ JsonObject& JsonObject::text(std::string_view key, std::string_view value) {
 }
 
 JsonObject& JsonObject::number(std::string_view key, double value) {
-  char digits[32];
-  std::snprintf(digits, sizeof digits, "%.9g", value);
-  return raw(key, digits);
+  return raw(key, json_number(value));
+}
+
+JsonObject& JsonObject::numbers(std::string_view key, const std::vector<double>& values,
+                                double factor) {
+  std::string joined = "[";
+  for (const double value : values) {
+    joined += joined.size() == 1 ? "" : ",";
+    joined += json_number(value * factor);
+  }
+  return raw(key, joined + "]");
+}
+
+JsonObject& JsonObject::fields(const JsonObject& other) {
+  fields_ += fields_.empty() ? "" : ",";
+  fields_ += other.fields_;
+  return *this;
 }
 
 JsonObject& JsonObject::integer(std::string_view key, int64_t value) {

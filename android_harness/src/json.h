@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace mobilesplit {
 
@@ -11,10 +12,14 @@ class JsonObject {
  public:
   JsonObject& text(std::string_view key, std::string_view value);
   JsonObject& number(std::string_view key, double value);
+  // Each value times `factor`.
+  JsonObject& numbers(std::string_view key, const std::vector<double>& values, double factor = 1);
   JsonObject& integer(std::string_view key, int64_t value);
   JsonObject& boolean(std::string_view key, bool value);
   // `json` is valid JSON already.
   JsonObject& raw(std::string_view key, std::string_view json);
+  // The fields of another object, which is not empty.
+  JsonObject& fields(const JsonObject& other);
 
   // "{...}", to be nested.
   std::string object() const;

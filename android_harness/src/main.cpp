@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "affinity.h"
 #include "arguments.h"
 #include "bench.h"
+#include "directed.h"
 #include "failure.h"
 #include "io.h"
 #include "json.h"
@@ -25,7 +27,7 @@ namespace {
 JsonObject event(const char* name) {
   return JsonObject()
       .text("event", name)
-      .text("runner", "cpp")
+      .text("runner", RUNNER_KIND)
       .text("version", RUNNER_VERSION);
 }
 
@@ -51,26 +53,37 @@ void run_info(const Arguments& arguments) {
   emit(JsonObject().text("event", "info").raw("methods", json_array(methods)));
 }
 
+// Sets cores and threads, in this order: the pool's threads inherit the cores. Reports both.
+void place(const Arguments& arguments, JsonObject* report) {
+  if (!arguments.core_mask.empty()) {
+    report->text("core_mask", hold_to_cores(arguments.core_mask));
+  }
+  set_thread_count(arguments.threads);
+  report->integer("threads", arguments.threads);
+}
+
 void run_bench(const Arguments& arguments) {
   const VirtualPhone phone;
-  set_thread_count(arguments.threads);
-  emit(event("started")
-           .text("executorch", EXECUTORCH_VERSION)
-           .integer("threads", arguments.threads)
-           .number("slowdown", phone.slowdown())
-           .integer("pid", getpid()));
+  JsonObject started = event("started").text(ENGINE_NAME, ENGINE_VERSION);
+  place(arguments, &started);
+  emit(started.number("slowdown", phone.slowdown()).integer("pid", getpid()));
   Program program(arguments.program);
   emit(JsonObject().text("event", "loaded").number("load_ms", program.load_ms()));
-  bench(program, arguments, phone);
+  if (arguments.directed) {
+    Bench bench(program, arguments.inputs, phone);
+    InputStream input(STDIN_FILENO);
+    direct_bench(bench, input);
+  } else {
+    bench_in_turn(program, arguments, phone);
+  }
 }
 
 void run_session(const Arguments& arguments) {
   const VirtualPhone phone;
-  set_thread_count(arguments.threads);
+  JsonObject ready = event("ready");
+  place(arguments, &ready);
   Program program(arguments.program);
-  emit(event("ready")
-           .number("load_ms", program.load_ms())
-           .number("slowdown", phone.slowdown()));
+  emit(ready.number("load_ms", program.load_ms()).number("slowdown", phone.slowdown()));
   InputStream input(STDIN_FILENO);
   serve_session(program, input, phone);
 }
@@ -79,7 +92,7 @@ void run(const std::vector<std::string>& words) {
   const Arguments arguments = parse_arguments(words);
   switch (arguments.command) {
     case Arguments::Command::kVersion:
-      emit(event("version").text("executorch", EXECUTORCH_VERSION));
+      emit(event("version").text(ENGINE_NAME, ENGINE_VERSION));
       break;
     case Arguments::Command::kHelp:
       std::fputs(kUsage, stdout);
@@ -97,10 +110,15 @@ void run(const std::vector<std::string>& words) {
 }
 
 // Says why on both streams: programs read stdout, people see stderr.
-int give_up(const std::string& message, int exit_code) {
+int give_up(const std::string& message, const std::string& cause, int exit_code) {
   std::fprintf(stderr, "mobilesplit-runner: %s\n", message.c_str());
   try {
-    emit(JsonObject().text("event", "error").text("message", message));
+    JsonObject error;
+    error.text("event", "error").text("message", message);
+    if (!cause.empty()) {
+      error.text("cause", cause);
+    }
+    emit(error);
   } catch (const StreamLost&) {
     // Nobody reads stdout any more; stderr has it.
   }
@@ -120,10 +138,12 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const UsageFailure& failure) {
     std::fputs(kUsage, stderr);
-    return give_up(failure.what(), 2);
+    return give_up(failure.what(), failure.cause(), 2);
+  } catch (const Failure& failure) {
+    return give_up(failure.what(), failure.cause(), 1);
   } catch (const std::bad_alloc&) {
-    return give_up("out of memory", 1);
+    return give_up("out of memory", kOutOfMemory, 1);
   } catch (const std::exception& failure) {
-    return give_up(failure.what(), 1);
+    return give_up(failure.what(), "", 1);
   }
 }

@@ -8,12 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <utility>
 
+#include "clock.h"
 #include "failure.h"
 
 #if __has_include(<executorch/extension/threadpool/threadpool.h>)
@@ -37,7 +37,6 @@ using executorch::runtime::Error;
 using executorch::runtime::MethodMeta;
 using executorch::runtime::Tag;
 using executorch::runtime::TensorInfo;
-using Clock = std::chrono::steady_clock;
 
 namespace {
 
@@ -57,19 +56,45 @@ void keep_log_message(et_timestamp_t, et_pal_log_level_t level, const char*, con
   }
 }
 
-// The sentence for a runtime error: the first line that the runtime logged names the cause.
-std::string explain(const std::string& what, Error error) {
+// The word for the laptop, from the runtime's error and the first line that it logged.
+const char* cause_of(Error error, const std::string& log) {
+  switch (error) {
+    case Error::OperatorMissing:
+      return kMissingOperator;
+    case Error::NotFound:  // of a delegate's backend too
+      return log.find("not registered") == std::string::npos ? "" : kMissingOperator;
+    case Error::DelegateInvalidCompatibility:
+      return kProgramTooNew;
+    case Error::MemoryAllocationFailed:
+    case Error::OutOfResources:
+    case Error::DelegateMemoryAllocationFailed:
+      return kOutOfMemory;
+    case Error::InvalidProgram:
+    case Error::InvalidExternalData:
+      return kBadProgram;
+    default:
+      return "";
+  }
+}
+
+// The failure for a runtime error, with the first line that the runtime logged.
+Failure failed(const std::string& what, Error error) {
   const std::lock_guard<std::mutex> lock(log_mutex);
+  const char* const cause = cause_of(error, first_log_error);
   std::string sentence = what + ": " + executorch::runtime::to_string(error);
   if (!first_log_error.empty()) {
     sentence += " (" + first_log_error + ")";
   }
   first_log_error.clear();
-  return sentence;
+  return Failure(sentence, cause);
 }
 
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+// Whether the file says of itself that another version of the format was written.
+bool of_another_format(int fd) {
+  using executorch::runtime::Program;
+  char head[Program::kMinHeadBytes];
+  return pread(fd, head, sizeof head, 0) == static_cast<ssize_t>(sizeof head) &&
+         Program::check_header(head, sizeof head) == Program::IncompatibleVersion;
 }
 
 // Null for element types that the formats of mobilesplit do not carry.
@@ -151,27 +176,27 @@ void* LoadedMethod::input_data(size_t i) {
 
 double LoadedMethod::run() { return execute(inputs_); }
 
-double LoadedMethod::run_on(const LoadedMethod& source) {
+LoadedMethod::Times LoadedMethod::run_on(const LoadedMethod& source) {
   const auto start = Clock::now();
   std::vector<executorch::runtime::EValue> inputs;
   for (size_t i = 0; i < source.spec_.outputs.size(); ++i) {
     inputs.push_back(source.method_.get_output(i));
   }
-  execute(inputs);
-  return ms_since(start);
+  const double execute_ms = execute(inputs);
+  return {execute_ms, ms_since(start)};
 }
 
 double LoadedMethod::execute(const std::vector<executorch::runtime::EValue>& inputs) {
   // Before every run: the memory plan may use an input's memory again once it has been read.
   Error error = method_.set_inputs({inputs.data(), inputs.size()});
   if (error != Error::Ok) {
-    throw Failure(explain("cannot set the inputs of method '" + spec_.name + "'", error));
+    throw failed("cannot set the inputs of method '" + spec_.name + "'", error);
   }
   const auto start = Clock::now();
   error = method_.execute();
   const double elapsed_ms = ms_since(start);
   if (error != Error::Ok) {
-    throw Failure(explain("method '" + spec_.name + "' failed", error));
+    throw failed("method '" + spec_.name + "' failed", error);
   }
   return elapsed_ms;
 }
@@ -201,20 +226,26 @@ Program::Program(const std::string& path)
   if (fd < 0) {
     throw Failure("cannot open the program " + path + ": " + std::strerror(errno));
   }
+  const bool other_format = of_another_format(fd);
   close(fd);
+  const std::string what = path + " is not a program that ExecuTorch " ENGINE_VERSION " loads";
+  if (other_format) {
+    throw Failure(what + ": the version of its format is another, so it comes of another " +
+                      "ExecuTorch, most likely a newer one",
+                  kProgramTooNew);
+  }
   const auto start = Clock::now();
   const Error error =
       module_.load(executorch::runtime::Program::Verification::InternalConsistency);
   load_ms_ = ms_since(start);
   if (error != Error::Ok) {
-    throw Failure(explain(path + " is not a program that ExecuTorch " EXECUTORCH_VERSION " loads",
-                          error));
+    throw failed(what, error);
   }
   const auto program = module_.program();
   for (size_t i = 0; i < program->num_methods(); ++i) {
     const auto name = program->get_method_name(i);
     if (!name.ok()) {
-      throw Failure(explain("cannot read the methods of " + path, name.error()));
+      throw failed("cannot read the methods of " + path, name.error());
     }
     names_.emplace_back(*name);
   }
@@ -235,7 +266,7 @@ const MethodSpec& Program::spec(const std::string& name) {
   }
   const auto meta = module_.method_meta(name);
   if (!meta.ok()) {
-    throw Failure(explain("cannot read method '" + name + "'", meta.error()));
+    throw failed("cannot read method '" + name + "'", meta.error());
   }
   MethodSpec spec{name, {}, {}};
   const std::string of_method = " of method '" + name + "'";
@@ -258,25 +289,33 @@ LoadedMethod& Program::method(const std::string& name) {
   const MethodSpec& described = spec(name);
   const Error error = module_.load_method(name);
   if (error != Error::Ok) {
-    throw Failure(explain("cannot load method '" + name + "'", error));
+    throw failed("cannot load method '" + name + "'", error);
   }
   return loaded_.emplace(std::piecewise_construct, std::forward_as_tuple(name),
                          std::forward_as_tuple(module_.loaded(name), described))
       .first->second;
 }
 
-void Program::unload(const std::string& name) {
-  loaded_.erase(name);
-  module_.unload_method(name);
+LoadedMethod& Program::hold(const std::string& name) {
+  LoadedMethod& held = method(name);
+  ++holds_[name];
+  return held;
 }
 
-void check_encoder(const MethodSpec& method, const MethodSpec& encoder) {
+void Program::release(const std::string& name) {
+  if (--holds_.at(name) == 0) {
+    loaded_.erase(name);
+    module_.unload_method(name);
+  }
+}
+
+void check_follows(const MethodSpec& method, const MethodSpec& next) {
   const auto look_alike = [](const TensorSpec& given, const TensorSpec& taken) {
     return given.type == taken.type && given.shape == taken.shape;
   };
-  if (!std::equal(method.outputs.begin(), method.outputs.end(), encoder.inputs.begin(),
-                  encoder.inputs.end(), look_alike)) {
-    throw Failure("method '" + encoder.name + "' does not take what '" + method.name +
+  if (!std::equal(method.outputs.begin(), method.outputs.end(), next.inputs.begin(),
+                  next.inputs.end(), look_alike)) {
+    throw Failure("method '" + next.name + "' does not take what '" + method.name +
                   "' returns");
   }
 }

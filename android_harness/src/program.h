@@ -41,9 +41,12 @@ class LoadedMethod {
 
   // Runs with the inputs as they stand; returns the time of the execution alone in ms.
   double run();
-  // Runs on what `source` returned last. The time in ms is with handing it over, which is a copy
-  // where the program has planned memory for its inputs. check_encoder() has passed the two.
-  double run_on(const LoadedMethod& source);
+  struct Times {
+    double execute_ms;
+    double total_ms;  // with handing over: a copy where the program has planned memory for inputs
+  };
+  // Runs on what `source` returned last. check_follows() has passed the two.
+  Times run_on(const LoadedMethod& source);
 
   struct Output {
     TensorSpec spec;
@@ -57,7 +60,7 @@ class LoadedMethod {
 
   executorch::runtime::Method& method_;
   const MethodSpec& spec_;
-  // Made on first use: an encoder runs on other methods' outputs and needs none.
+  // Made on first use: a method that runs on another's outputs needs none.
   std::vector<std::unique_ptr<char[]>> buffers_;
   std::vector<executorch::extension::TensorPtr> tensors_;
   std::vector<executorch::runtime::EValue> inputs_;
@@ -78,8 +81,9 @@ class Program {
 
   // Loads the method on first use and keeps it. Throws Failure.
   LoadedMethod& method(const std::string& name);
-  // Frees everything that method() made for it.
-  void unload(const std::string& name);
+  // The same, counted: the method is freed when release() has been called as often.
+  LoadedMethod& hold(const std::string& name);
+  void release(const std::string& name);
 
  private:
   // Module gives out its methods to nobody but subclasses, and timing the execution alone needs
@@ -98,10 +102,11 @@ class Program {
   std::vector<std::string> names_;
   std::map<std::string, MethodSpec> specs_;
   std::map<std::string, LoadedMethod> loaded_;
+  std::map<std::string, size_t> holds_;
 };
 
-// Throws Failure unless `encoder` takes exactly what `method` returns.
-void check_encoder(const MethodSpec& method, const MethodSpec& encoder);
+// Throws Failure unless `next` takes exactly what `method` returns.
+void check_follows(const MethodSpec& method, const MethodSpec& next);
 
 // Sends the runtime's log nowhere but into the text of the next Failure. Call it first.
 void capture_runtime_log();

@@ -73,14 +73,19 @@ Choice check(Program& program, const Request& request) {
     throw Failure("a request takes one encoder, not " + std::to_string(choice.encoders.size()));
   }
   for (const std::string& encoder : choice.encoders) {
-    check_encoder(spec, program.spec(encoder));
+    check_follows(spec, program.spec(encoder));
   }
   check_sizes(spec, request.nbytes);
   return choice;
 }
 
-void answer_error(int64_t id, const std::string& message) {
-  emit(JsonObject().integer("id", id).text("error", message));
+void answer_error(int64_t id, const std::string& message, const std::string& cause = "") {
+  JsonObject answer;
+  answer.integer("id", id).text("error", message);
+  if (!cause.empty()) {
+    answer.text("cause", cause);
+  }
+  emit(answer);
 }
 
 void answer(Program& program, const Request& request, InputStream& input,
@@ -103,7 +108,7 @@ void answer(Program& program, const Request& request, InputStream& input,
     LoadedMethod* last = &method;
     for (const std::string& name : choice.encoders) {
       last = &program.method(name);
-      head.number("encode_ms", phone.stretch(last->run_on(method)));
+      head.number("encode_ms", phone.stretch(last->run_on(method).total_ms));
     }
     const auto outputs = last->outputs();
     std::vector<std::string> specs;
@@ -120,10 +125,10 @@ void answer(Program& program, const Request& request, InputStream& input,
     throw;
   } catch (const Failure& failure) {
     input.discard(pending_nbytes);
-    answer_error(request.id, failure.what());
+    answer_error(request.id, failure.what(), failure.cause());
   } catch (const std::bad_alloc&) {
     input.discard(pending_nbytes);
-    answer_error(request.id, "out of memory");
+    answer_error(request.id, "out of memory", kOutOfMemory);
   }
 }
 

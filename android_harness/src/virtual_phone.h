@@ -17,10 +17,12 @@ class VirtualPhone {
 
   double slowdown() const { return slowdown_; }
 
-  // Counts an inference that took `host_ms`, sleeps what is missing, returns the latency in ms.
-  double account(double host_ms) const;
-  // The same for work that is no inference of its own (an encoder's): it is not counted.
+  // Counts an inference.
+  void count() const;
+  // Sleeps what is missing to work that took `host_ms`; returns the time that it stands for.
   double stretch(double host_ms) const;
+  // Both, for an inference that took `host_ms`.
+  double account(double host_ms) const;
 
  private:
   double slowdown_ = 1.0;

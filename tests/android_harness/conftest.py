@@ -46,6 +46,28 @@ class Sum(nn.Module):
         return x + y
 
 
+class Finish(nn.Module):
+    """The rest after the pair: 1x8x8x8 and 1x8 -> 1x5, as the whole gives it."""
+
+    def __init__(self, whole: Whole) -> None:
+        super().__init__()
+        self.linear = whole.linear
+
+    def forward(self, features: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
+        return self.linear(features.flatten(1))
+
+
+class LookUp(nn.Module):
+    """Takes the pair's outputs and fails where a peak is 400 or more: 1x8x8x8 and 1x8 -> 1x8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Buffer(torch.arange(400.0))
+
+    def forward(self, features: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
+        return self.table[peaks.long()]
+
+
 BOUNDARIES = {
     "whole": (TensorSpec(name="y", dtype="float32", shape=(1, 5)),),
     "pair": (
@@ -58,7 +80,11 @@ BOUNDARIES = {
 
 @dataclasses.dataclass(frozen=True)
 class TinyProgram:
-    """The .pte, an input, and what torch makes of it."""
+    """The .pte, an input, and what torch makes of it.
+
+    Methods: `Whole`, `Pair`, `Finish`, `LookUp` and `Sum` by their names in lower case, and the
+    encoders.
+    """
 
     path: Path
     x: np.ndarray
@@ -78,6 +104,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> TinyProgram:
     methods = {
         "whole": torch.export.export(whole, (x,)),
         "pair": torch.export.export(pair, (x,)),
+        "finish": torch.export.export(Finish(whole).eval(), pair(x)),
+        "lookup": torch.export.export(LookUp(), pair(x)),
         "sum": torch.export.export(Sum(), (torch.zeros(2, 3), torch.zeros(3))),
     }
     partitioner = {name: [XnnpackPartitioner()] for name in methods}

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from tests.android_harness.conftest import TinyProgram
 
 LIMIT_S = 60
-METHODS = ["fp16_pair", "fp16_whole", "int8_pair", "int8_whole", "pair", "sum", "whole"]
+METHODS = [
+    "finish", "fp16_pair", "fp16_whole", "int8_pair", "int8_whole", "lookup",
+    "pair", "sum", "whole",
+]  # fmt: skip
 
 
 def run(
@@ -89,6 +92,7 @@ def conversation(
         "event": "ready",
         "runner": runner.kind,
         "version": mobilesplit.__version__,
+        "threads": 1,
         "slowdown": 1,
     }
     return {head["id"]: (head, arrays) for head, arrays in found}
@@ -215,101 +219,6 @@ def test_a_session_answers_each_request_before_the_next_is_sent(
         assert process.wait(LIMIT_S) == 0
 
 
-def test_bench_stops_by_count_scales_by_the_slowdown_and_counts_every_inference(
-    runner: Runner, program: TinyProgram, tmp_path: Path
-) -> None:
-    counter = tmp_path / "counter"
-    done = run(
-        runner, "bench", "--program", program.path, "--methods", "pair+int8_pair+fp16_pair,whole",
-        "--input", program.x_path, "--warmup-runs", 2, "--min-runs", 4, "--min-s", 0,
-        env={"MOBILESPLIT_SLOWDOWN": "3", "MOBILESPLIT_RUN_COUNTER": str(counter)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    started, loaded, *rest = events(done)
-    assert (started["event"], started["threads"], started["slowdown"]) == ("started", 1, 3)
-    assert loaded["event"] == "loaded"
-    for method in ("pair", "whole"):
-        own = [event for event in rest if event["method"] == method]
-        assert [event["event"] for event in own] == ["method", *["sample"] * 6, "done"]
-        samples = own[1:-1]
-        assert [(s["phase"], s["index"]) for s in samples] == [
-            ("warmup", 0), ("warmup", 1),
-            ("measure", 0), ("measure", 1), ("measure", 2), ("measure", 3),
-        ]  # fmt: skip
-        encoders = {"int8_pair", "fp16_pair"} if method == "pair" else set()
-        for sample in samples:
-            encode_ms = sample.get("encode_ms", {})
-            assert set(encode_ms) == encoders and all(ms > 0 for ms in encode_ms.values())
-            assert sample["latency_ms"] == pytest.approx(3 * sample["host_latency_ms"])
-        assert own[-1]["runs"] == 4
-        assert own[-1]["peak_rss_bytes"] > 1_000_000
-    # Each method: the first inference, two warm-ups, four measured; encoders are no inferences.
-    assert counter.stat().st_size == 2 * (1 + 2 + 4)
-
-
-def test_bench_waits_for_a_line_before_and_after_each_measurement(
-    runner: Runner, program: TinyProgram
-) -> None:
-    words = ["bench", "--program", program.path, "--methods", "pair,whole", "--wait"]
-    words += ["--input", program.x_path, "--warmup-runs", 1, "--min-runs", 2, "--min-s", 0]
-    with subprocess.Popen(
-        [*runner.argv, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin and process.stdout
-        for _ in range(2):
-            for stops_at in ("waiting", "done"):
-                kinds = []
-                while not kinds or kinds[-1] != stops_at:
-                    kinds.append(json.loads(process.stdout.readline())["event"])
-                assert kinds.count("sample") == (1 if stops_at == "waiting" else 2)
-                process.stdin.write(b"go\n")
-                process.stdin.flush()
-        assert process.stdout.readline() == b""
-        assert process.wait(LIMIT_S) == 0
-
-
-def test_bench_that_waits_ends_when_its_input_does(runner: Runner, program: TinyProgram) -> None:
-    words = ["bench", "--program", program.path, "--methods", "whole", "--wait"]
-    done = run(runner, *words, "--input", program.x_path)
-    assert done.returncode == 1
-    assert "waited for a line" in events(done)[-1]["message"]
-
-
-def test_bench_goes_on_until_the_least_time_and_not_past_the_most(
-    cpp_runner: Runner, program: TinyProgram
-) -> None:
-    words = ["bench", "--program", program.path, "--methods", "whole", "--input", program.x_path]
-    slow = {"MOBILESPLIT_SLOWDOWN": "200"}
-    longer = run(cpp_runner, *words, "--min-runs", 1, "--min-s", 0.05, env=slow)
-    assert events(longer)[-1]["runs"] > 1
-    cut_short = run(cpp_runner, *words, "--min-runs", 10**6, "--max-s", 0.05, env=slow)
-    assert 0 < events(cut_short)[-1]["runs"] < 10**6
-
-
-@pytest.mark.parametrize(
-    ("methods", "inputs", "message"),
-    [
-        ("whole,nothing", ["x"], "no method is called 'nothing'; known: fp16_pair, "),
-        ("whole,pair+nothing", ["x"], "no method is called 'nothing'; known: fp16_pair, "),
-        ("pair+int8_whole", ["x"], "method 'int8_whole' does not take what 'pair' returns"),
-        ("sum", ["x"], "method 'sum' takes 2 inputs, 1 were given"),
-        ("whole", ["nowhere"], "cannot open"),
-        ("sum", ["x", "x"], "has 768 bytes, the input takes 24"),
-    ],
-)
-def test_bench_says_what_is_wrong_with_its_methods_and_inputs(
-    cpp_runner: Runner, program: TinyProgram, methods: str, inputs: list[str], message: str
-) -> None:
-    given = [
-        word
-        for name in inputs
-        for word in ("--input", program.x_path if name == "x" else program.path / name)
-    ]
-    done = run(cpp_runner, "bench", "--program", program.path, "--methods", methods, *given)
-    assert done.returncode == 1
-    assert message in events(done)[-1]["message"]
-
-
 @pytest.mark.parametrize("damage", ["missing", "random", "truncated", "too new"])
 def test_a_program_that_does_not_load_is_a_clear_error(
     runner: Runner, program: TinyProgram, tmp_path: Path, damage: str
@@ -327,6 +236,8 @@ def test_a_program_that_does_not_load_is_a_clear_error(
     (error,) = events(done)
     expected = "cannot open" if damage == "missing" else "not a program that ExecuTorch 1.5"
     assert expected in error["message"] and str(path) in error["message"]
+    causes = {"random": "bad_program", "truncated": "bad_program", "too new": "program_too_new"}
+    assert error.get("cause") == causes.get(damage)
     assert error["message"] in done.stderr.decode()
 
 
@@ -338,6 +249,10 @@ def test_a_program_that_does_not_load_is_a_clear_error(
         ["info"],
         ["bench", "--program", "p", "--methods", "a,,b"],
         ["bench", "--program", "p", "--methods", "a+,b"],
+        ["bench", "--program", "p", "--methods", "a::b"],
+        ["bench", "--program", "p"],
+        ["bench", "--program", "p", "--methods", "a", "--directed"],
+        ["bench", "--program", "p", "--methods", "a", "--core-mask", "cores"],
         ["bench", "--program", "p", "--methods", "a", "--min-s", "-1"],
         ["session", "--program", "p", "--threads", "0"],
         ["session", "--program", "p", "--input", "x"],
@@ -346,7 +261,7 @@ def test_a_program_that_does_not_load_is_a_clear_error(
 def test_bad_usage_is_exit_code_2(runner: Runner, words: list[str]) -> None:
     done = run(runner, *words)
     assert done.returncode == 2
-    assert events(done)[-1]["event"] == "error"
+    assert (events(done)[-1]["event"], events(done)[-1]["cause"]) == ("error", "usage")
     assert b"usage: mobilesplit-runner" in done.stderr
 
 

@@ -158,7 +158,8 @@ def latency(
     words += ["--min-s", "0", "--max-s", "120"]
     said = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     events = [json.loads(line) for line in said.stdout.splitlines()]
-    return [e["latency_ms"] for e in events if e["event"] == "sample" and e["phase"] == "measure"]
+    samples = (e for e in events if e["event"] == "sample" and e["phase"] == "measure")
+    return [sum(sample["latency_ms"]) for sample in samples]
 
 
 def compare_heads(
