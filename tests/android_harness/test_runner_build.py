@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mobilesplit.device import runner_build
-from mobilesplit.device.runner_build import Runner, build_host_runner
+from mobilesplit.device.runner_build import Runner, build_host_runner, cmake_build
+from mobilesplit.device.runner_build.cmake_build import CMakeBuild
 
 
 def test_a_second_call_takes_the_built_runner_from_the_cache(
@@ -46,16 +47,22 @@ def test_changed_sources_or_flags_make_another_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "src").mkdir()
+    (tmp_path / "cmake").mkdir()
     (tmp_path / "CMakeLists.txt").write_text("")
-    source = tmp_path / "src" / "main.cpp"
+    source, module = tmp_path / "src" / "main.cpp", tmp_path / "cmake" / "engine.cmake"
     source.write_text("int main() {}")
-    compiler = ["true"]
-    keys = {runner_build._cache_key(tmp_path, tmp_path, compiler)}
+    module.write_text("")
+    build = CMakeBuild(tmp_path, "runner", ["true"], definitions=("A=1",), depends_on=("1.5",))
+    keys = {build.key()}
     source.write_text("int main() { return 1; }")
-    keys.add(runner_build._cache_key(tmp_path, tmp_path, compiler))
+    keys.add(build.key())
+    module.write_text("message(other)")
+    keys.add(build.key())
     monkeypatch.setenv("CXXFLAGS", "-march=native")
-    keys.add(runner_build._cache_key(tmp_path, tmp_path, compiler))
-    assert len(keys) == 3
+    keys.add(build.key())
+    for change in ({"definitions": ("A=2",)}, {"depends_on": ("1.6",)}, {"starts_with": ("qemu",)}):
+        keys.add(dataclasses.replace(build, **change).key())
+    assert len(keys) == 7
 
 
 def test_without_a_compiler_the_python_runner_takes_over(
@@ -95,7 +102,7 @@ def test_a_failed_build_keeps_its_log_and_names_it(
 def test_a_build_over_its_time_limit_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_build, "BUILD_LIMIT_S", 0.0)
+    monkeypatch.setattr(cmake_build, "BUILD_LIMIT_S", 0.0)
     runner = build_host_runner(cache_root=tmp_path)
     if "No C++ compiler" in (runner.why or ""):
         pytest.skip("no compiler")
