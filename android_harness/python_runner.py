@@ -459,6 +459,8 @@ class Bench:
 
 
 def bench(arguments: argparse.Namespace) -> None:
+    if arguments.etdump is not None:
+        raise UsageFailure("the Python runner cannot trace: --etdump needs the C++ runner")
     phone = VirtualPhone()
     emit(started("started") | {"executorch": executorch_version()} | place(arguments)
          | {"slowdown": phone.slowdown, "pid": os.getpid()})  # fmt: skip
@@ -727,6 +729,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     what = chosen["bench"].add_mutually_exclusive_group(required=True)
     what.add_argument("--methods", type=several_series)
     what.add_argument("--directed", action="store_true")
+    option("--etdump", help=argparse.SUPPRESS)
     option("--input", action="append", default=[])
     option("--warmup-runs", type=count, default=2)
     option("--warmup-s", type=seconds, default=0.0)

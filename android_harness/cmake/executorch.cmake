@@ -8,7 +8,7 @@ if(TARGET executorch::runtime)
     set(needed runtime threadpool kernels_optimized backend_xnnpack)
     # kernels_quantized: the codec int8's encoders, and operators of int8 heads that XNNPACK left
     # outside its delegates.
-    set(wanted kernels_quantized)
+    set(wanted kernels_quantized etdump)
     list(TRANSFORM needed PREPEND executorch::)
     list(TRANSFORM wanted PREPEND executorch::)
 else()
@@ -16,7 +16,7 @@ else()
     # delegates carry the link options that keep them whole.
     set(needed executorch extension_module_static extension_tensor extension_data_loader
         extension_threadpool optimized_native_cpu_ops_lib xnnpack_backend)
-    set(wanted quantized_ops_lib)
+    set(wanted quantized_ops_lib etdump)
 endif()
 foreach(library IN LISTS needed wanted)
     if(TARGET ${library})
@@ -25,6 +25,9 @@ foreach(library IN LISTS needed wanted)
         message(FATAL_ERROR "The ExecuTorch of ${executorch_DIR} was built without ${library}.")
     endif()
 endforeach()
+if(TARGET executorch::etdump OR TARGET etdump)
+    target_compile_definitions(mobilesplit-runner PRIVATE HAS_ETDUMP)
+endif()
 
 # The wheel names its version in full, an install may name none: then -DENGINE_VERSION says it.
 if(DEFINED EXECUTORCH_BUILD_VERSION)

@@ -14,7 +14,8 @@ const char* const kUsage =
     "       mobilesplit-runner info --program P\n"
     "       mobilesplit-runner bench --program P --input FILE [--input FILE2 ...]\n"
     "           (--methods SERIES[,SERIES...] | --directed) [--threads 1] [--core-mask HEX]\n"
-    "           [--warmup-runs 2] [--warmup-s 0] [--min-runs 5] [--min-s 0.5] [--max-s 20]\n"
+    "           [--etdump FILE] [--warmup-runs 2] [--warmup-s 0] [--min-runs 5] [--min-s 0.5]\n"
+    "           [--max-s 20]\n"
     "       mobilesplit-runner session --program P [--threads 1] [--core-mask HEX]\n"
     "A SERIES is METHOD[+ENCODER...][:METHOD[+ENCODER...]...].\n"
     "Results are JSON lines on stdout; android_harness/README.md describes them.\n";
@@ -73,6 +74,7 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
       }
     };
     options["--input"] = [&](auto&, auto& text) { arguments.inputs.push_back(text); };
+    options["--etdump"] = [&](auto&, auto& text) { arguments.etdump = text; };
     options["--warmup-runs"] = [&](auto& option, auto& text) {
       arguments.warmup.min_runs = parse_count(option, text, 0, kManyRuns);
     };

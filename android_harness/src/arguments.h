@@ -28,6 +28,8 @@ struct Arguments {
   StoppingRule measure{5, 0.5, 20.0};
   // What to measure comes over standard input instead of `methods`.
   bool directed = false;
+  // Where the trace of every operator goes; empty for none.
+  std::string etdump;
 };
 
 // Throws UsageFailure.

@@ -3,8 +3,11 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <fstream>
 #include <new>
 #include <string>
 #include <vector>
@@ -62,12 +65,24 @@ void place(const Arguments& arguments, JsonObject* report) {
   report->integer("threads", arguments.threads);
 }
 
+void check_written(const std::ofstream& file, const std::string& path) {
+  if (!file) {
+    throw Failure("cannot write " + path + ": " + std::strerror(errno));
+  }
+}
+
 void run_bench(const Arguments& arguments) {
   const VirtualPhone phone;
   JsonObject started = event("started").text(ENGINE_NAME, ENGINE_VERSION);
   place(arguments, &started);
   emit(started.number("slowdown", phone.slowdown()).integer("pid", getpid()));
-  Program program(arguments.program);
+  std::ofstream trace;
+  const bool traced = !arguments.etdump.empty();
+  if (traced) {  // a file that cannot be written shows before the measurement, not after it
+    trace.open(arguments.etdump, std::ios::binary);
+    check_written(trace, arguments.etdump);
+  }
+  Program program(arguments.program, traced);
   emit(JsonObject().text("event", "loaded").number("load_ms", program.load_ms()));
   if (arguments.directed) {
     Bench bench(program, arguments.inputs, phone);
@@ -75,6 +90,10 @@ void run_bench(const Arguments& arguments) {
     direct_bench(bench, input);
   } else {
     bench_in_turn(program, arguments, phone);
+  }
+  if (traced) {
+    trace << program.trace() << std::flush;
+    check_written(trace, arguments.etdump);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "clock.h"
+#include "etdump.h"
 #include "failure.h"
 
 #if __has_include(<executorch/extension/threadpool/threadpool.h>)
@@ -220,8 +221,10 @@ std::vector<LoadedMethod::Output> LoadedMethod::outputs() const {
 
 // Mapped, not read: methods touch their own segments only, and the kernel may drop the pages.
 // Module's default allocators grow as needed, unlike executor_runner's fixed pools.
-Program::Program(const std::string& path)
-    : path_(path), module_(path, executorch::extension::Module::LoadMode::Mmap) {
+Program::Program(const std::string& path, bool traced)
+    : path_(path),
+      module_(path, executorch::extension::Module::LoadMode::Mmap,
+              traced ? make_tracer() : nullptr) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     throw Failure("cannot open the program " + path + ": " + std::strerror(errno));
@@ -308,6 +311,8 @@ void Program::release(const std::string& name) {
     module_.unload_method(name);
   }
 }
+
+std::string Program::trace() const { return etdump_of(*module_.event_tracer()); }
 
 void check_follows(const MethodSpec& method, const MethodSpec& next) {
   const auto look_alike = [](const TensorSpec& given, const TensorSpec& taken) {

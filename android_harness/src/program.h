@@ -68,8 +68,9 @@ class LoadedMethod {
 
 class Program {
  public:
-  // Maps the file. Throws Failure for one that is missing, corrupt or too new.
-  explicit Program(const std::string& path);
+  // Maps the file; `traced` keeps the times of every operator. Throws Failure for a file that is
+  // missing, corrupt or too new, UsageFailure where this build cannot trace.
+  explicit Program(const std::string& path, bool traced = false);
 
   double load_ms() const { return load_ms_; }
   // Sorted by name.
@@ -84,6 +85,9 @@ class Program {
   // The same, counted: the method is freed when release() has been called as often.
   LoadedMethod& hold(const std::string& name);
   void release(const std::string& name);
+
+  // What was traced, in the engine's own format. The program was made to be traced.
+  std::string trace() const;
 
  private:
   // Module gives out its methods to nobody but subclasses, and timing the execution alone needs
