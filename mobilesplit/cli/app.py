@@ -23,6 +23,7 @@ from mobilesplit.cli import (
     profile,
     push,
     report,
+    runner,
     serve,
     trace,
 )
@@ -57,6 +58,7 @@ app.command("run")(run_command.run)
 app.command("report")(report.report)
 app.command("link")(link.link)
 app.add_typer(emulator.app, name="emulator")
+app.add_typer(runner.app, name="runner")
 
 
 def _version(wanted: bool) -> None:

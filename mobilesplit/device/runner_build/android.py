@@ -122,16 +122,12 @@ class AndroidBuild:
             [str(ndk.strip), "-o", str(self.binary), str(harness / BINARY_NAME)],
         ]
 
-    def run(self, progress: Progress) -> Runner:
-        """Build it. What the tools print goes to stderr.
+    def run(self, ndk: Ndk, progress: Progress) -> Runner:
+        """Build it; `prerequisites` have all been found. What the tools print goes to stderr.
 
         Raises:
-            BuildFailed: a prerequisite is missing, or a command of the build failed.
+            BuildFailed: a command of the build failed.
         """
-        lacking = [one for one in self.prerequisites() if one.found is None]
-        ndk = find_ndk(os.environ)
-        if lacking or ndk is None:
-            raise BuildFailed(" ".join(one.missing for one in lacking))
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
         commands = self.commands(ndk)
@@ -139,9 +135,7 @@ class AndroidBuild:
             progress(f"[{index + 1}/{len(commands)}] {shlex.join(command)}")
             done = subprocess.run(command, stdout=sys.stderr, check=False)
             if done.returncode != 0:
-                raise BuildFailed(
-                    f"`{shlex.join(command)[:200]}` exited {done.returncode}; it says why above."
-                )
+                raise BuildFailed(f"`{shlex.join(command[:4])} ..` exited {done.returncode}.")
         return Runner.at(self.binary)
 
 

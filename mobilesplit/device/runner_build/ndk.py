@@ -41,9 +41,10 @@ class Ndk:
         return next(iter(sorted(found)), None)
 
 
-def find_ndk(environment: Mapping[str, str], system_folder: Path = SYSTEM_FOLDER) -> Ndk | None:
-    """The first NDK of the search order; None where there is none."""
-    for folder in _candidates(environment, system_folder):
+def find_ndk(environment: Mapping[str, str], system_folder: Path | None = None) -> Ndk | None:
+    """The first NDK of the search order, whose end ``system_folder`` None is `SYSTEM_FOLDER`;
+    None where there is none."""
+    for folder in _candidates(environment, system_folder or SYSTEM_FOLDER):
         revision = _revision(folder)
         if revision is not None:
             return Ndk(folder, revision)
