@@ -130,6 +130,8 @@ class AdbConnection:
         self._banner = banner
         self._auth = auth
         self._find_service = find_service
+        self.on_receive: Callable[[int], None] = lambda _: None
+        """Told the size of every message of the host."""
         self._version = VERSION_WITH_CHECKSUM
         self.max_payload_nbytes = MIN_PAYLOAD_NBYTES
         self._streams: dict[int, AdbStream] = {}
@@ -154,6 +156,10 @@ class AdbConnection:
         finally:
             await self._end()
 
+    def drop(self) -> None:
+        """As a pulled cable: nothing more goes out, and ``run`` ends."""
+        self._writer.transport.abort()
+
     async def send(self, command: Command, arg0: int, arg1: int, payload: bytes = b"") -> None:
         """Send one message, waiting while the socket is full. A lost connection is not told
         here: the reading side sees it and ends everything."""
@@ -176,6 +182,7 @@ class AdbConnection:
         payload = b""
         if header.payload_nbytes:
             payload = await self._reader.readexactly(header.payload_nbytes)
+        self.on_receive(HEADER_NBYTES + len(payload))
         return complete(header, payload, version=self._version)
 
     async def _handshake(self) -> None:

@@ -17,10 +17,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from mobilesplit.emulator.adbd import AdbConnection, AuthPolicy, Service
+from mobilesplit.emulator.control import ControlServer
 from mobilesplit.emulator.device_description import DeviceDescription
+from mobilesplit.emulator.disconnects import Disconnects
+from mobilesplit.emulator.faults import Faults
+from mobilesplit.emulator.kernel_files import add_kernel_files
 from mobilesplit.emulator.phone import VirtualPhone
 from mobilesplit.emulator.programs import AllowedPrograms
 from mobilesplit.emulator.shell_service import find_shell_service
@@ -33,6 +38,7 @@ ALLOWED_FILE = "allowed.json"
 STATS_FILE = "stats.json"
 LOCK_FILE = "lock"
 _LOCK_TRIES, _LOCK_WAIT_S = 20, 0.02
+_SHORTEST_LOOK_S, _GAUGE_LOOK_S = 0.05, 0.25
 _STREAM_BUFFER_NBYTES = 1024 * 1024
 
 
@@ -66,24 +72,29 @@ class PhoneServer:
         self._phone = phone
         self._stats = state / STATS_FILE
         self._auth = auth
-        self._server: asyncio.Server | None = None
+        self._disconnects = Disconnects(phone)
+        self._servers: list[asyncio.Server] = []
         self._hosts: set[asyncio.Task[None]] = set()
 
     async def listen(self, host: str, port: int) -> int:
         """Start to listen; the port. Raises OSError, with EADDRINUSE for a taken one."""
-        self._server = await asyncio.start_server(
+        server = await asyncio.start_server(
             self._serve_host, host, port, limit=_STREAM_BUFFER_NBYTES
         )
+        self._servers.append(server)
+        self._servers.append(await ControlServer(self._change_faults).listen(self._stats.parent))
         self.write_stats()
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening, hang up, kill every program."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        self._disconnects.disarm()
         for task in list(self._hosts):
             task.cancel()
         await asyncio.gather(*self._hosts, return_exceptions=True)
+        await self._phone.end_adopted()
         self._phone.programs.kill_all()
         await asyncio.gather(
             *(program.finished for program in list(self._phone.programs.live.values()))
@@ -99,6 +110,9 @@ class PhoneServer:
     async def _serve_host(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._disconnects.refuses:
+            writer.transport.abort()
+            return
         self._hosts.add(task)
         connections = self._phone.connections
         connections.open += 1
@@ -108,17 +122,24 @@ class PhoneServer:
             reader,
             writer,
             banner=self._phone.banner(),
-            auth=self._auth,
+            auth="refuse" if self._phone.faults.refuse_auth else self._auth,
             find_service=self._find_service,
         )
+        self._disconnects.watch(connection)
         try:
             await connection.run()
         except asyncio.CancelledError:
             pass  # the phone is going down
         finally:
+            self._disconnects.forget(connection)
             connections.open -= 1
             self._hosts.discard(task)
             self.write_stats()
+
+    def _change_faults(self, changes: Mapping[str, object]) -> Faults:
+        faults = self._phone.change_faults(changes)
+        self._disconnects.faults_changed(changes)
+        return faults
 
     def _find_service(self, name: bytes) -> Service | None:
         found = find_shell_service(self._phone, name)
@@ -132,7 +153,10 @@ async def run_daemon(options: argparse.Namespace) -> int:
         (state / DESCRIPTION_FILE).read_bytes(), source=DESCRIPTION_FILE
     )
     allowed: AllowedPrograms = json.loads((state / ALLOWED_FILE).read_text())
-    phone = VirtualPhone(description, name=options.name, state=state, allowed=allowed)
+    phone = VirtualPhone(
+        description, name=options.name, state=state, allowed=allowed, seed=options.seed
+    )
+    add_kernel_files(phone)
     server = PhoneServer(phone, state=state, auth=options.auth)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -155,11 +179,21 @@ async def run_daemon(options: argparse.Namespace) -> int:
         return 1
     log.info("%s listens on %s:%d", options.name, options.host, port)
     _tell_starter(options.ready_fd, {"port": port})
+    watching = asyncio.create_task(_watch_gauge(phone))
     await stop.wait()
+    watching.cancel()
     log.info("%s stops", options.name)
     loop.remove_reader(options.parent_fd)
     await server.close()
     return 0
+
+
+async def _watch_gauge(phone: VirtualPhone) -> None:
+    """Look at the gauge as it refreshes: what nobody looked at it would show as one long mean."""
+    gauge = phone.description.gauge
+    while True:
+        phone.gauge()
+        await asyncio.sleep(max(_SHORTEST_LOOK_S, min(gauge.window_s, _GAUGE_LOOK_S)))
 
 
 def _tell_starter(descriptor: int, message: dict[str, object]) -> None:
@@ -176,6 +210,7 @@ def main() -> int:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--auth", choices=("accept", "refuse"), required=True)
+    parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--parent-fd", type=int, required=True)
     options = parser.parse_args()

@@ -56,6 +56,11 @@ class PhoneFilesystem:
         self._virtual: dict[str, Content] = {}
         self._virtual_folders: dict[str, set[str]] = {}
         self._boot_s = int(time.time())
+        self._capacity_nbytes: int | None = None
+        self.denied_folders: tuple[str, ...] = ()
+        """What lies below can be seen and not read, as SELinux has it."""
+        self.hidden_folders: tuple[str, ...] = ()
+        """What lies below is not there."""
         for folder in _WRITABLE:
             self._root.joinpath(folder[1:]).mkdir(parents=True, exist_ok=True)
 
@@ -65,6 +70,22 @@ class PhoneFilesystem:
         while path != "/":
             path, name = posixpath.split(path)
             self._virtual_folders.setdefault(path, set()).add(name)
+
+    def limit_free_space(self, nbytes: int | None) -> None:
+        """From now on there are ``nbytes`` left; None lifts the limit."""
+        self._capacity_nbytes = None if nbytes is None else self._used_nbytes() + nbytes
+
+    def free_nbytes(self) -> int | None:
+        """What is left under a limit; None without one."""
+        if self._capacity_nbytes is None:
+            return None
+        return max(0, self._capacity_nbytes - self._used_nbytes())
+
+    def require_space(self, nbytes: int, path: str) -> None:
+        """Before a write. Raises ENOSPC when there is less left."""
+        free_nbytes = self.free_nbytes()
+        if free_nbytes is not None and nbytes > free_nbytes:
+            raise failure(errno.ENOSPC, path)
 
     def absolute(self, path: str, cwd: str = "/") -> str:
         """``path`` seen from ``cwd``, with `.`, `..` and links resolved; it need not exist.
@@ -106,6 +127,8 @@ class PhoneFilesystem:
     def status(self, path: str, cwd: str = "/") -> FileStatus:
         """Raises OSError as ``stat`` does."""
         absolute = self.absolute(path, cwd)
+        if _lies_in(absolute, self.hidden_folders):
+            raise failure(errno.ENOENT, path)
         if absolute in self._virtual:
             return FileStatus(_READ_ONLY_MODE, 4096, self._boot_s)
         if absolute == "/dev/null":
@@ -125,17 +148,26 @@ class PhoneFilesystem:
         if not self.status(path, cwd).is_folder:
             raise failure(errno.ENOTDIR, path)
         absolute = self.absolute(path, cwd)
+        if _lies_in(absolute, self.denied_folders):
+            raise failure(errno.EACCES, path)
         found = set(self._virtual_folders.get(absolute, ()))
         folder = self._root / absolute[1:]
         if folder.is_dir():
             found.update(entry.name for entry in folder.iterdir())
-        return sorted(found)
+        return sorted(
+            name
+            for name in found
+            if not _lies_in(posixpath.join(absolute, name), self.hidden_folders)
+        )
 
     def open_read(self, path: str, cwd: str = "/") -> BinaryIO:
         """Raises OSError as ``open`` does; a folder is EISDIR."""
         absolute = self.absolute(path, cwd)
         content = self._virtual.get(absolute)
         if content is not None:
+            self.status(path, cwd)
+            if _lies_in(absolute, self.denied_folders):
+                raise failure(errno.EACCES, path)
             return io.BytesIO(content())
         if absolute == "/dev/null":
             return io.BytesIO()
@@ -158,6 +190,7 @@ class PhoneFilesystem:
             raise failure(errno.EISDIR, path)
         if not stat.S_ISREG(mode):
             raise failure(errno.EACCES, path)
+        self.require_space(1, path)
         how = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
         return self._open(absolute, how, path)
 
@@ -214,6 +247,14 @@ class PhoneFilesystem:
         """``utime``."""
         os.utime(self._root / self.writable(path)[1:], (mtime_s, mtime_s))
 
+    def _used_nbytes(self) -> int:
+        """Of all real files. Walks the folder: there are few, and only a limit asks."""
+        return sum(
+            (Path(folder) / name).lstat().st_size
+            for folder, _, names in os.walk(self._root)
+            for name in names
+        )
+
     def _exists_as_folder(self, path: str, cwd: str) -> bool:
         try:
             return self.status(path, cwd).is_folder
@@ -226,3 +267,7 @@ class PhoneFilesystem:
         except OSError as error:
             raise failure(error.errno or errno.EIO, path) from None
         return os.fdopen(number, "rb" if how == os.O_RDONLY else "wb")
+
+
+def _lies_in(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)

@@ -1,4 +1,4 @@
-"""The virtual phone itself: properties, files, programs and gauges of one description.
+"""The virtual phone itself: properties, files, programs, battery and faults of one description.
 
 Rule: everything that a client reads from it is declared by the description or derived here;
 nothing of the host shows through but the speed of its runner.
@@ -6,20 +6,21 @@ nothing of the host shows through but the speed of its runner.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilesplit.emulator.adbd import FEATURES
+from mobilesplit.emulator.battery import TEMPERATURE_DECI_C, PhoneBattery
 from mobilesplit.emulator.device_description import DeviceDescription
+from mobilesplit.emulator.faults import DENIED_FOLDERS, RAIL_FOLDERS, Faults
 from mobilesplit.emulator.filesystem import PhoneFilesystem
-from mobilesplit.emulator.gauge import Gauge, GaugeReading
+from mobilesplit.emulator.gauge import GaugeReading
 from mobilesplit.emulator.power_model import PowerModel
 from mobilesplit.emulator.programs import AllowedPrograms, Programs
-
-BATTERY_TEMPERATURE_DECI_C = 270
-"""Constant: the virtual phone has no thermal model and never throttles."""
-_USER_HZ = 100
+from mobilesplit.emulator.system_state import SystemState
 
 
 @dataclass
@@ -34,28 +35,32 @@ class VirtualPhone:
     """One phone; ``state`` is its private folder on the host."""
 
     def __init__(
-        self, description: DeviceDescription, *, name: str, state: Path, allowed: AllowedPrograms
+        self,
+        description: DeviceDescription,
+        *,
+        name: str,
+        state: Path,
+        allowed: AllowedPrograms,
+        seed: int = 0,
     ) -> None:
         self.description = description
         self.name = name
         self.connections = Connections()
+        self.system = SystemState()
+        self.faults = Faults()
         self.filesystem = PhoneFilesystem(state / "root")
         self.programs = Programs(
             self.filesystem,
             allowed=allowed,
             inference_slowdown=description.inference_slowdown,
-            run_counter=state / "inferences",
+            state=state,
         )
+        self.programs.take_kill_after = self._take_kill_after
+        self.battery = PhoneBattery(description, seed=seed)
+        self.properties = _properties(description, name)
         self._started_s = time.monotonic()
         self._power = PowerModel(description.power)
-        self._gauge = Gauge(
-            description.gauge,
-            description.battery,
-            seed=0,
-            power_before_w=description.power.idle_w,
-        )
-        self.properties = _properties(description, name)
-        self._add_files()
+        self._adopted: set[asyncio.Task[None]] = set()
 
     @property
     def uptime_s(self) -> float:
@@ -78,10 +83,61 @@ class VirtualPhone:
         self._power.update(wall_s=self.uptime_s, busy_s=self.busy_s)
         return self._power
 
-    def battery(self) -> GaugeReading:
-        """The gauge now."""
+    def gauge(self) -> GaugeReading:
+        """The battery gauge now."""
         power = self.power()
-        return self._gauge.read(power.wall_s, power.total_j)
+        return self.battery.read(power.wall_s, power.total_j)
+
+    @property
+    def thermal_status(self) -> int:
+        """Android's thermal status: what a command made of it, else a fault's."""
+        override = self.system.thermal_override
+        return self.faults.thermal_status if override is None else override
+
+    def temperatures_c(self) -> dict[str, float]:
+        """By thermal zone."""
+        battery_c = TEMPERATURE_DECI_C / 10
+        skin_c = self.faults.skin_celsius
+        skin_c = battery_c if skin_c is None else skin_c
+        return {"battery": battery_c, "skin": skin_c, "cpu-0-0-usr": skin_c}
+
+    def change_faults(self, changes: Mapping[str, object]) -> Faults:
+        """Change faults by name, from now on; all of them after. Raises as ``Faults.changed``."""
+        faults = self.faults.changed(changes)
+        self.gauge()  # what was until now stays as it was
+        self.faults = faults
+        self.battery.charging = faults.charging
+        self.battery.gauge.frozen = faults.frozen_gauge
+        self.filesystem.denied_folders = DENIED_FOLDERS if faults.denied_sysfs else ()
+        self.filesystem.hidden_folders = RAIL_FOLDERS if faults.no_rails else ()
+        if "free_nbytes" in changes:
+            self.filesystem.limit_free_space(faults.free_nbytes)
+        self.programs.set_slowdown_factor(faults.slowdown_factor)
+        return faults
+
+    def _take_kill_after(self) -> int | None:
+        """After how many inferences the program that starts now is killed; asked once each."""
+        num_inferences = self.faults.kill_runner_after
+        if num_inferences is not None:
+            self.change_faults({"kill_runner_after": None})
+        return num_inferences
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Keep a shell that outlives its connection; it ends with the phone at the latest."""
+        self._adopted.add(task)
+
+        def forget(ended: asyncio.Task[None]) -> None:
+            self._adopted.discard(ended)
+            if not ended.cancelled():
+                ended.exception()  # a write to the host that has gone: nobody is left to be told
+
+        task.add_done_callback(forget)
+
+    async def end_adopted(self) -> None:
+        """For the phone's end."""
+        for task in list(self._adopted):
+            task.cancel()
+        await asyncio.gather(*self._adopted, return_exceptions=True)
 
     def stats(self) -> dict[str, int | float]:
         """What `phone_stats` reports."""
@@ -100,58 +156,6 @@ class VirtualPhone:
         total = self.description.memory_bytes // 1024
         used = sum(_resident_kib(item.popen.pid) for item in self.programs.live.values())
         return total, max(0, int(total * 0.6) - used)
-
-    def _add_files(self) -> None:
-        add, cores = self.filesystem.add_virtual, self.description.max_clock_khz
-        add("/proc/cpuinfo", self._cpuinfo)
-        add("/proc/meminfo", self._meminfo)
-        add("/proc/stat", self._stat)
-        add("/proc/uptime", lambda: f"{self.uptime_s:.2f} {self.uptime_s:.2f}\n".encode())
-        cpu = "/sys/devices/system/cpu"
-        everyone = f"0-{len(cores) - 1}\n".encode() if len(cores) > 1 else b"0\n"
-        for file in ("present", "online", "possible"):
-            add(f"{cpu}/{file}", lambda: everyone)
-        for core, khz in enumerate(cores):
-            clock = f"{khz}\n".encode()
-            for file in ("cpuinfo_max_freq", "scaling_max_freq"):
-                add(f"{cpu}/cpu{core}/cpufreq/{file}", lambda clock=clock: clock)  # type: ignore[misc]
-        iio = "/sys/bus/iio/devices/iio:device0"
-        add(f"{iio}/name", lambda: b"s2mpg10-odpm\n")
-        add(
-            f"{iio}/enabled_rails", lambda: b"CH0[S1M_VDD_CPU]:CPU\nCH1[VSYS_PWR_DISPLAY]:Display\n"
-        )
-        add(f"{iio}/energy_value", lambda: self.power().energy_value())
-        supply = "/sys/class/power_supply/battery"
-        full = int(self.description.battery.capacity_mah * 1000)
-        add(f"{supply}/current_now", lambda: b"%d\n" % self.battery().current_raw)
-        add(f"{supply}/voltage_now", lambda: b"%d\n" % self.battery().voltage_uv)
-        add(f"{supply}/charge_counter", lambda: b"%d\n" % self.battery().charge_uah)
-        add(f"{supply}/charge_full", lambda: b"%d\n" % full)
-        add(f"{supply}/capacity", lambda: b"%d\n" % self.battery().capacity_percent)
-        add(f"{supply}/status", lambda: b"Discharging\n")
-        add(f"{supply}/temp", lambda: b"%d\n" % BATTERY_TEMPERATURE_DECI_C)
-
-    def _cpuinfo(self) -> bytes:
-        blocks = [
-            f"processor\t: {core}\nmodel name\t: {self.description.model} (virtual)\n"
-            f"cpu MHz\t\t: {khz / 1000:.3f}\n"
-            for core, khz in enumerate(self.description.max_clock_khz)
-        ]
-        return ("\n".join(blocks) + f"\nHardware\t: {self.description.model}\n").encode()
-
-    def _meminfo(self) -> bytes:
-        total, available = self.memory_kib()
-        rows = (("MemTotal", total), ("MemFree", available // 2), ("MemAvailable", available))
-        return "".join(f"{name + ':':<16}{kib:>8} kB\n" for name, kib in rows).encode()
-
-    def _stat(self) -> bytes:
-        busy = int(self.busy_s * _USER_HZ)
-        cores = self.description.cores
-        idle = max(0, int(self.uptime_s * _USER_HZ) * cores - busy)
-        rest = "0 0 0 0 0 0"
-        lines = [f"cpu  {busy} 0 0 {idle} {rest}"]
-        lines += [f"cpu{core} {busy // cores} 0 0 {idle // cores} {rest}" for core in range(cores)]
-        return ("\n".join(lines) + f"\nbtime {int(time.time() - self.uptime_s)}\n").encode()
 
 
 def _properties(description: DeviceDescription, name: str) -> dict[str, str]:

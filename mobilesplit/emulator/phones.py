@@ -27,10 +27,10 @@ from mobilesplit.core.documents import Document
 from mobilesplit.core.errors import MobilesplitError, UnknownNameError, UsageError
 from mobilesplit.emulator.daemon import ALLOWED_FILE, DESCRIPTION_FILE, LOCK_FILE, STATS_FILE
 from mobilesplit.emulator.device_description import DeviceDescription
+from mobilesplit.emulator.programs import RUN_COUNTER_FILE
 
 _RECORD_FILE = "phone.json"
 _LOG_FILE = "log"
-_RUN_COUNTER_FILE = "inferences"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _START_LIMIT_S = 20.0
 _STOP_LIMIT_S = 5.0
@@ -83,13 +83,15 @@ def start_phone(
     auth: Literal["accept", "refuse"] = "accept",
     allowed_programs: Mapping[str, Sequence[str]],
     state_root: Path | None = None,
+    seed: int = 0,
     exit_with_parent: bool = False,
     allow_remote: bool = False,
 ) -> PhoneRecord:
     """Start a phone in the background and wait until it accepts connections.
 
     ``port`` 0 takes a free one. ``allowed_programs`` maps the sha256 of a program to the host's
-    argument vector that runs in its place. ``state_root`` None is ``phones_folder()``.
+    argument vector that runs in its place. ``state_root`` None is ``phones_folder()``. ``seed`` is
+    the battery gauge's.
 
     Raises:
         UsageError: a bad name, a name that is running, or a host that is not loopback.
@@ -118,7 +120,7 @@ def start_phone(
     (state / DESCRIPTION_FILE).write_text(description.save())
     allowed = {digest.lower(): list(argv) for digest, argv in allowed_programs.items()}
     (state / ALLOWED_FILE).write_text(json.dumps(allowed))
-    process, bound_port, pipe = _launch(state, name, host, port, auth)
+    process, bound_port, pipe = _launch(state, name, host, port, auth, seed)
     shown_host = f"[{host}]" if ":" in host else host
     record = PhoneRecord(
         name=name,
@@ -161,7 +163,7 @@ def stop_phone(name: str, state_root: Path | None = None) -> None:
     Raises:
         UnknownNameError: listing the running phones.
     """
-    record = _find(name, state_root)
+    record = find_phone(name, state_root)
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not _is_alive(record.state):
             break
@@ -180,13 +182,14 @@ def phone_stats(name: str, state_root: Path | None = None) -> dict[str, int | fl
     Raises:
         UnknownNameError: listing the running phones.
     """
-    state = _find(name, state_root).state
+    state = find_phone(name, state_root).state
     stats: dict[str, int | float] = json.loads((state / STATS_FILE).read_text())
-    stats["inferences"] = (state / _RUN_COUNTER_FILE).stat().st_size
+    stats["inferences"] = (state / RUN_COUNTER_FILE).stat().st_size
     return stats
 
 
-def _find(name: str, state_root: Path | None) -> PhoneRecord:
+def find_phone(name: str, state_root: Path | None = None) -> PhoneRecord:
+    """The record of a running phone. Raises UnknownNameError, listing those that run."""
     records = list_phones(state_root)
     for record in records:
         if record.name == name:
@@ -228,7 +231,7 @@ def _wait_until_dead(state: Path, limit_s: float) -> None:
 
 
 def _launch(
-    state: Path, name: str, host: str, port: int, auth: str
+    state: Path, name: str, host: str, port: int, auth: str, seed: int
 ) -> tuple[subprocess.Popen[bytes], int, int]:
     """Start the daemon; the process, its port, and the pipe whose end it takes for ours."""
     ready_read, ready_write = os.pipe()
@@ -236,7 +239,7 @@ def _launch(
     passed = [ready_write, parent_read]
     argv = [sys.executable, "-m", "mobilesplit.emulator.daemon", "--state", str(state)]
     argv += ["--name", name, "--host", host, "--port", str(port), "--auth", auth]
-    argv += ["--ready-fd", str(ready_write), "--parent-fd", str(parent_read)]
+    argv += ["--seed", str(seed), "--ready-fd", str(ready_write), "--parent-fd", str(parent_read)]
     with (state / _LOG_FILE).open("ab") as log:
         process = subprocess.Popen(
             argv,

@@ -30,6 +30,9 @@ AllowedPrograms = dict[str, list[str]]
 _HOST_PIPE_NBYTES = 1024 * 1024
 _FIRST_PHONE_PID = 4000
 _DIGEST_NBYTES = 1024 * 1024
+_KILLER_POLL_S = 0.005
+RUN_COUNTER_FILE = "inferences"
+SLOWDOWN_FILE = "slowdown"
 
 
 class NotAllowedError(Exception):
@@ -44,6 +47,8 @@ class RunningProgram:
     name: str
     popen: subprocess.Popen[bytes]
     finished: asyncio.Future[int]
+    killer: asyncio.Task[None] | None = None
+    """What will kill it, by a fault."""
 
 
 class Programs:
@@ -55,12 +60,14 @@ class Programs:
         *,
         allowed: AllowedPrograms,
         inference_slowdown: float,
-        run_counter: Path,
+        state: Path,
     ) -> None:
         self._filesystem = filesystem
         self._allowed = allowed
         self._slowdown = inference_slowdown
-        self._run_counter = run_counter
+        self._home = state
+        self._run_counter = state / RUN_COUNTER_FILE
+        self._slowdown_file = state / SLOWDOWN_FILE
         self._finished_cpu_s = 0.0
         self._live_cpu_s: dict[int, float] = {}
         self._last_pid = _FIRST_PHONE_PID
@@ -68,12 +75,21 @@ class Programs:
         self.starts = 0
         self.on_change: Callable[[], None] = lambda: None
         """Called after each start and end."""
-        run_counter.touch(mode=0o600)
+        self.take_kill_after: Callable[[], int | None] = lambda: None
+        """Asked at each start: after how many inferences to kill it; None leaves it alone."""
+        self._run_counter.touch(mode=0o600)
+        self.set_slowdown_factor(1.0)
 
     @property
     def inferences(self) -> int:
         """One byte each in the counter file, appended by the runner."""
         return self._run_counter.stat().st_size
+
+    def set_slowdown_factor(self, factor: float) -> None:
+        """What the declared slow-down is multiplied by, for running programs too."""
+        part = self._slowdown_file.with_suffix(".part")
+        part.write_text(f"{self._slowdown * factor!r}\n")
+        part.replace(self._slowdown_file)
 
     def cpu_s(self) -> float:
         """Host CPU time of all programs so far, live and finished; never falls."""
@@ -108,8 +124,9 @@ class Programs:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             # Not the phone's: Python takes code from ~/.local of whoever runs it.
-            "HOME": str(self._run_counter.parent),
+            "HOME": str(self._home),
             "MOBILESPLIT_SLOWDOWN": repr(self._slowdown),
+            "MOBILESPLIT_SLOWDOWN_FILE": str(self._slowdown_file),
             "MOBILESPLIT_RUN_COUNTER": str(self._run_counter),
         }
         popen = subprocess.Popen(
@@ -135,6 +152,8 @@ class Programs:
         )
         self.live[program.pid] = program
         self._watch(program)
+        if (num_inferences := self.take_kill_after()) is not None:
+            program.killer = asyncio.create_task(self._kill_after(program, num_inferences))
         self.on_change()
         return program
 
@@ -145,6 +164,13 @@ class Programs:
             raise failure(errno.ESRCH, str(pid))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.popen.pid, number)
+
+    async def _kill_after(self, program: RunningProgram, num_inferences: int) -> None:
+        last = self.inferences + num_inferences
+        while program.pid in self.live and self.inferences < last:
+            await asyncio.sleep(_KILLER_POLL_S)
+        if program.pid in self.live:
+            self.signal(program.pid, signal.SIGKILL)
 
     def kill_all(self) -> None:
         """For the phone's end."""

@@ -9,12 +9,14 @@ import asyncio
 import fnmatch
 import os
 import posixpath
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from mobilesplit.emulator.byte_streams import ByteSink, ByteSource, Empty, Pipe
+from mobilesplit.emulator.byte_streams import ByteSink, ByteSource, Empty, ExactReader, Pipe
 from mobilesplit.emulator.conversation import converse
+from mobilesplit.emulator.filesystem import PhoneFilesystem
 from mobilesplit.emulator.phone import VirtualPhone
 from mobilesplit.emulator.programs import NotAllowedError
 from mobilesplit.emulator.shell_language import (
@@ -30,6 +32,8 @@ from mobilesplit.emulator.shell_language import (
 _SHELL = "/system/bin/sh"
 MAX_LINE_CHARS = 64 * 1024
 _COPY_NBYTES = 256 * 1024
+_IN_THE_SHELL = frozenset({"echo", "pwd", "cd", "test", "[", "read", "trap", "exit", "kill"})
+"""Commands that are no processes of their own in Android's sh (mksh)."""
 
 
 class ShellExit(Exception):
@@ -47,6 +51,8 @@ class ShellState:
     cwd: str = "/"
     variables: dict[str, str] = field(default_factory=dict)
     status: int = 0
+    ignored_signals: set[str] = field(default_factory=set)
+    """By ``trap ''``, without their SIG: with HUP it outlives its host's connection."""
 
     def parameters(self) -> dict[str, str]:
         """What ``$NAME`` may refer to."""
@@ -58,6 +64,7 @@ class Invocation:
     """One command being run."""
 
     phone: VirtualPhone
+    shell: Shell
     state: ShellState
     arguments: list[str]
     stdin: ByteSource
@@ -77,12 +84,15 @@ BuiltIn = Callable[[Invocation], Awaitable[int]]
 
 
 class FileSink:
-    """A redirection to a file."""
+    """A redirection to a file, or a copy to one."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, path: str, files: PhoneFilesystem) -> None:
         self._file = file
+        self._path = path
+        self._files = files
 
     async def write(self, data: bytes) -> None:
+        self._files.require_space(len(data), self._path)
         self._file.write(data)
         self._file.flush()
 
@@ -105,9 +115,17 @@ class Shell:
         self._built_ins = built_ins
         self.state = ShellState()
 
+    def child(self, state: ShellState) -> Shell:
+        """A shell that this one starts."""
+        shell = Shell(self._phone, self._built_ins)
+        shell.state = state
+        return shell
+
     async def run(self, line: str, stdin: ByteSource, stdout: ByteSink, stderr: ByteSink) -> int:
         """Run a command line; its exit code. Raises ShellExit for ``exit``."""
-        invocation = Invocation(self._phone, self.state, [], stdin, stdout, stderr)
+        # One reader for the whole line: what `read` leaves over is the next command's.
+        reader = stdin if isinstance(stdin, ExactReader) else ExactReader(stdin)
+        invocation = Invocation(self._phone, self, self.state, [], reader, stdout, stderr)
         try:
             if len(line) > MAX_LINE_CHARS:
                 raise ShellSyntaxError(f"longer than {MAX_LINE_CHARS} characters")
@@ -135,7 +153,11 @@ class Shell:
                     command,
                     replace(
                         around,
-                        state=replace(self.state, variables=dict(self.state.variables)),
+                        state=replace(
+                            self.state,
+                            variables=dict(self.state.variables),
+                            ignored_signals=set(self.state.ignored_signals),
+                        ),
                         stdin=source,
                         stdout=sink,
                     ),
@@ -157,7 +179,7 @@ class Shell:
         except ShellExit as leaving:
             return leaving.code
         except BrokenPipeError:
-            return 0x80 | 13
+            return 0x80 | signal.SIGPIPE
         finally:
             if isinstance(invocation.stdout, Pipe):
                 invocation.stdout.end()
@@ -183,7 +205,7 @@ class Shell:
                 state.variables.update(assigned)
                 return 0
             invocation.arguments = words
-            return await self._execute(invocation)
+            return await self.execute(invocation)
         finally:
             for file in opened:
                 file.close()
@@ -210,7 +232,7 @@ class Shell:
             else:
                 file = files.open_write(target, state.cwd, append=redirection.how == ">>")
                 opened.append(file)
-                sink = FileSink(file)
+                sink = FileSink(file, target, files)
             if redirection.descriptor == 2:
                 invocation.stderr = sink
             else:
@@ -241,7 +263,8 @@ class Shell:
             found = deeper
         return found or [pattern]
 
-    async def _execute(self, invocation: Invocation) -> int:
+    async def execute(self, invocation: Invocation) -> int:
+        """Run what ``invocation.arguments`` name; its exit code."""
         name = invocation.arguments[0]
         bare = name.removeprefix("/system/bin/")
         built_in = self._built_ins.get(bare)
@@ -249,7 +272,12 @@ class Shell:
             try:
                 return await built_in(invocation)
             except BrokenPipeError:
-                raise
+                # A write to a host that has gone ends a command, and the shell if it is part of it.
+                if "PIPE" in invocation.state.ignored_signals:
+                    return 1
+                if bare in _IN_THE_SHELL:
+                    raise
+                return 0x80 | signal.SIGPIPE
             except OSError as error:
                 await invocation.complain(f"{bare}: {error.filename}: {error.strerror}")
                 return 1
@@ -261,6 +289,9 @@ class Shell:
     async def _program(self, invocation: Invocation) -> int:
         name, programs = invocation.arguments[0], self._phone.programs
         cwd = invocation.state.cwd
+        if self._phone.faults.wrong_abi:
+            await invocation.complain(f"{_SHELL}: {name}: not executable: 64-bit ELF file")
+            return 126
         try:
             argv = await programs.host_argv(name, invocation.arguments[1:], cwd)
             program = programs.start(name, argv, cwd)

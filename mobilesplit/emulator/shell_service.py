@@ -1,7 +1,8 @@
 """The services ``shell:``, ``shell,v2,..:`` and ``exec:``.
 
 Rule: with v2 every byte of output travels in a packet that says which stream it is; without,
-stdout and stderr share the stream and there is no exit code.
+stdout and stderr share the stream and there is no exit code. When the host closes the stream or
+is lost, the shell gets SIGHUP: it ends, and its programs with it, unless it has trapped HUP.
 Source: AOSP packages/modules/adb/shell_protocol.h, daemon/shell_service.cpp.
 """
 
@@ -15,7 +16,8 @@ from enum import IntEnum
 from mobilesplit.emulator.adbd import AdbStream, Service
 from mobilesplit.emulator.byte_streams import ByteSink, ExactReader, Pipe
 from mobilesplit.emulator.phone import VirtualPhone
-from mobilesplit.emulator.shell import MAX_LINE_CHARS, Shell, ShellExit
+from mobilesplit.emulator.shell import Invocation, Shell, ShellExit
+from mobilesplit.emulator.shell_commands import run_lines
 from mobilesplit.emulator.system_commands import COMMANDS
 
 log = logging.getLogger(__name__)
@@ -58,30 +60,43 @@ def find_shell_service(phone: VirtualPhone, name: bytes) -> Service | None:
     is_v2 = b"v2" in options[1:]
 
     async def serve(stream: AdbStream) -> None:
-        stdin = Pipe()
         stdout: ByteSink = PacketSink(stream, PacketId.STDOUT) if is_v2 else stream
         stderr: ByteSink = PacketSink(stream, PacketId.STDERR) if is_v2 else stream
-        pump = asyncio.create_task((_unpack if is_v2 else _pass_on)(stream, stdin))
+        stdin = Pipe()
+        shell = Shell(phone, COMMANDS)
+        streams = Invocation(phone, shell, shell.state, [], stdin, stdout, stderr)
+
+        async def run() -> None:
+            pump = asyncio.create_task((_unpack if is_v2 else _pass_on)(stream, stdin))
+            try:
+                code = await _run(line, streams) & 0xFF
+                if is_v2:
+                    await stream.write(PACKET_HEADER.pack(PacketId.EXIT, 1) + bytes([code]))
+            finally:
+                pump.cancel()
+
+        running = asyncio.create_task(run())
         try:
-            code = await _run(Shell(phone, COMMANDS), line, stdin, stdout, stderr)
-            if is_v2:
-                await stream.write(PACKET_HEADER.pack(PacketId.EXIT, 1) + bytes([code]))
-        finally:
-            pump.cancel()
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # adbd sends SIGHUP and closes its ends of the pipes.
+            if "HUP" in shell.state.ignored_signals:
+                phone.adopt(running)
+            else:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+            raise
 
     return serve
 
 
-async def _run(shell: Shell, line: str, stdin: Pipe, stdout: ByteSink, stderr: ByteSink) -> int:
+async def _run(line: str, streams: Invocation) -> int:
     """One command line, or with an empty one what comes on stdin, line by line."""
+    shell = streams.shell
+    if not line:
+        return await run_lines(shell, streams)
     try:
-        if line:
-            return await shell.run(line, stdin, stdout, stderr) & 0xFF
-        lines = ExactReader(stdin)
-        while data := await lines.line(MAX_LINE_CHARS):
-            text = data.decode(errors="surrogateescape")
-            await shell.run(text, lines, stdout, stderr)
-        return shell.state.status & 0xFF
+        return await shell.run(line, streams.stdin, streams.stdout, streams.stderr)
     except ShellExit as leaving:
         return leaving.code
 

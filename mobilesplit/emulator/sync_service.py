@@ -149,8 +149,9 @@ class _SyncSession:
                 unusable = f"{path}: {error.strerror}"
         finished = False
         try:
-            mtime_s = await self._write_data(file)
-            finished = True
+            mtime_s, write_error = await self._write_data(file, path)
+            unusable = unusable or write_error
+            finished = not write_error
         finally:
             if file is not None:
                 file.close()
@@ -162,12 +163,14 @@ class _SyncSession:
         self._files.set_mtime(path, mtime_s)
         await self._stream.write(_REQUEST.pack(b"OKAY", 0))
 
-    async def _write_data(self, file: BinaryIO | None) -> int:
-        """DATA until DONE, written away as it comes; the modification time that DONE carries."""
+    async def _write_data(self, file: BinaryIO | None, path: str) -> tuple[int, str]:
+        """DATA until DONE, written away as it comes; the modification time that DONE carries,
+        and what went wrong."""
+        write_error = ""
         while True:
             kind, number = _REQUEST.unpack(await self._reader.exactly(_REQUEST.size))
             if kind == b"DONE":
-                return int(number)
+                return int(number), write_error
             if kind != b"DATA" or number > MAX_DATA_NBYTES:
                 await self._fail(f"{kind!r} with {number} in the middle of a file")
                 raise EOFError
@@ -176,8 +179,14 @@ class _SyncSession:
                 if not piece:
                     raise EOFError
                 number -= len(piece)
-                if file is not None:
+                if file is None or write_error:
+                    continue
+                try:
+                    self._files.require_space(len(piece), path)
                     file.write(piece)
+                    file.flush()
+                except OSError as error:
+                    write_error = f"write failed: {error.strerror}"
 
     async def _send_file(self, kind: bytes, path: str) -> None:
         """RECV and RCV2: our file becomes the host's."""

@@ -1,4 +1,4 @@
-"""Built-in commands about the system: properties, processes, dumpsys.
+"""Built-in commands about the system, its properties, processes and time; and the table of all.
 
 Rule: an output keeps Android's own format as far as clients parse it; what the virtual phone
 does not know is an error, never an invented answer.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import signal
+import time
 
 from mobilesplit.emulator.file_commands import FILE_COMMANDS
-from mobilesplit.emulator.phone import BATTERY_TEMPERATURE_DECI_C
-from mobilesplit.emulator.shell import BuiltIn, Invocation, ShellExit, usage_error
-
-_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+from mobilesplit.emulator.shell import BuiltIn, Invocation, usage_error
+from mobilesplit.emulator.shell_commands import SHELL_COMMANDS
+from mobilesplit.emulator.state_commands import STATE_COMMANDS
 
 
 async def getprop(call: Invocation) -> int:
@@ -26,35 +26,6 @@ async def getprop(call: Invocation) -> int:
     default = names[1] if len(names) > 1 else ""
     await call.say(properties.get(names[0], default))
     return 0
-
-
-async def echo(call: Invocation) -> int:
-    words = call.arguments[1:]
-    options: set[str] = set()
-    while words and words[0] in ("-n", "-e", "-ne", "-en"):
-        options |= set(words.pop(0)[1:])
-    text = " ".join(words)
-    if "e" in options:
-        for escape, meaning in _ESCAPES.items():
-            text = text.replace(escape, meaning)
-    end = "" if "n" in options else "\n"
-    await call.stdout.write((text + end).encode(errors="surrogateescape"))
-    return 0
-
-
-async def true(call: Invocation) -> int:
-    return 0
-
-
-async def false(call: Invocation) -> int:
-    return 1
-
-
-async def exit_(call: Invocation) -> int:
-    text = call.arguments[1] if len(call.arguments) > 1 else str(call.state.status)
-    if not text.isdecimal():
-        raise usage_error("exit NUMBER")
-    raise ShellExit(int(text) & 0xFF)
 
 
 async def identity(call: Invocation) -> int:
@@ -126,60 +97,17 @@ async def sleep(call: Invocation) -> int:
     return 0
 
 
-async def dumpsys(call: Invocation) -> int:
-    service = call.arguments[1] if len(call.arguments) > 1 else ""
-    if service == "battery":
-        reading = call.phone.battery()
-        await call.say(
-            "Current Battery Service state:\n  AC powered: false\n  USB powered: false\n"
-            "  Wireless powered: false\n  Max charging current: 0\n  Max charging voltage: 0\n"
-            f"  Charge counter: {reading.charge_uah}\n  status: 3\n  health: 2\n  present: true\n"
-            f"  level: {reading.capacity_percent}\n  scale: 100\n"
-            f"  voltage: {reading.voltage_uv // 1000}\n"
-            f"  temperature: {BATTERY_TEMPERATURE_DECI_C}\n  technology: Li-ion"
-        )
-        return 0
-    if service == "thermalservice":
-        celsius = BATTERY_TEMPERATURE_DECI_C / 10
-        temperatures = "\n".join(
-            f"\tTemperature{{mValue={celsius}, mType={kind}, mName={name}, mStatus=0}}"
-            for kind, name in ((2, "battery"), (3, "skin"))
-        )
-        await call.say(
-            "IsStatusOverride: false\nThermalEventListeners:\n\tcallbacks: 0\n"
-            "Thermal Status: 0\nCached temperatures:\n"
-            f"{temperatures}\nHAL Ready: true\nHAL connection:\n\tThermalHAL 2.0 connected: yes\n"
-            f"Current temperatures from HAL:\n{temperatures}\n"
-            "Current cooling devices from HAL:"
-        )
-        return 0
-    await call.complain(f"Can't find service: {service}")
-    return 1
-
-
-async def cmd(call: Invocation) -> int:
-    words = call.arguments[1:]
-    if words[:3] == ["battery", "get", "-f"]:
-        words = ["battery", "get", *words[3:]]
-    if words[:2] == ["battery", "get"] and len(words) == 3:
-        reading = call.phone.battery()
-        values = {
-            "level": reading.capacity_percent,
-            "current_now": reading.current_raw,
-            "counter": reading.charge_uah,
-            "temp": BATTERY_TEMPERATURE_DECI_C,
-            "status": 3,
-        }
-        if words[2] in values:
-            await call.say(str(values[words[2]]))
-            return 0
-    await call.complain(f"cmd: Can't find service: {' '.join(words)}")
-    return 20
+async def date(call: Invocation) -> int:
+    forms = {"+%s": str(int(time.time())), "+%s%3N": str(int(time.time() * 1000))}
+    words = call.arguments[1:] or ["+%a %b %e %H:%M:%S UTC %Y"]
+    if len(words) != 1 or not words[0].startswith("+"):
+        raise usage_error("date [+FORMAT]")
+    await call.say(forms.get(words[0]) or time.strftime(words[0][1:], time.gmtime()))
+    return 0
 
 
 COMMANDS: dict[str, BuiltIn] = {
-    **FILE_COMMANDS,
-    "getprop": getprop, "echo": echo, "true": true, "false": false, "exit": exit_, ":": true,
-    "id": identity, "uname": uname, "nproc": nproc, "ps": ps, "pidof": pidof, "kill": kill,
-    "sleep": sleep, "dumpsys": dumpsys, "cmd": cmd,
+    **FILE_COMMANDS, **SHELL_COMMANDS, **STATE_COMMANDS,
+    "getprop": getprop, "id": identity, "uname": uname, "nproc": nproc, "ps": ps,
+    "pidof": pidof, "kill": kill, "sleep": sleep, "date": date,
 }  # fmt: skip
