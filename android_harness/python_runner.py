@@ -31,7 +31,9 @@ WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 PROGRAM_FORMAT = b"ET12"
 """The file identifier of the programs that ExecuTorch 1.5 writes (schema/program.fbs)."""
 CAUSES = {
-    0x14: "missing_operator", 0x21: "out_of_memory", 0x23: "bad_program", 0x24: "bad_program",
+    0x14: "missing_operator",
+    0x20: "missing_operator",  # a delegate's backend: names of methods are looked up before
+    0x21: "out_of_memory", 0x23: "bad_program", 0x24: "bad_program",
     0x25: "out_of_memory", 0x30: "program_too_new", 0x31: "out_of_memory",
 }  # fmt: skip
 """Words for the laptop by ExecuTorch's error code (runtime/core/error.h)."""
@@ -69,8 +71,6 @@ def failed(what: str, error: RuntimeError) -> Failure:
     said = str(error)
     codes = [int(code, 16) for code in re.findall(r"0x:?([0-9a-fA-F]+)", said)]
     causes = [CAUSES[code] for code in codes if code in CAUSES]
-    if "not registered" in said:  # a delegate's backend
-        causes.append("missing_operator")
     return Failure(f"{what}: {said}", causes[-1] if causes else "")
 
 

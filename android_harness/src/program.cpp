@@ -78,10 +78,12 @@ const char* cause_of(Error error, const std::string& log) {
   }
 }
 
-// The failure for a runtime error, with the first line that the runtime logged.
-Failure failed(const std::string& what, Error error) {
+// The failure for a runtime error, with the first line that the runtime logged. `otherwise` is the
+// cause of an error that names none.
+Failure failed(const std::string& what, Error error, const char* otherwise = "") {
   const std::lock_guard<std::mutex> lock(log_mutex);
-  const char* const cause = cause_of(error, first_log_error);
+  const char* const named = cause_of(error, first_log_error);
+  const char* const cause = *named != '\0' ? named : otherwise;
   std::string sentence = what + ": " + executorch::runtime::to_string(error);
   if (!first_log_error.empty()) {
     sentence += " (" + first_log_error + ")";
@@ -242,7 +244,7 @@ Program::Program(const std::string& path, bool traced)
       module_.load(executorch::runtime::Program::Verification::InternalConsistency);
   load_ms_ = ms_since(start);
   if (error != Error::Ok) {
-    throw failed(what, error);
+    throw failed(what, error, kBadProgram);
   }
   const auto program = module_.program();
   for (size_t i = 0; i < program->num_methods(); ++i) {
