@@ -2,6 +2,7 @@
 # prefix executorch::, or an install of ExecuTorch's own build (Android), whose targets have none.
 set(RUNNER_KIND cpp)
 set(ENGINE_NAME executorch)
+target_sources(mobilesplit-runner PRIVATE src/etdump.cpp src/executorch_engine.cpp)
 
 find_package(executorch REQUIRED)
 if(TARGET executorch::runtime)

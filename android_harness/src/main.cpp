@@ -16,6 +16,7 @@
 #include "arguments.h"
 #include "bench.h"
 #include "directed.h"
+#include "engine.h"
 #include "failure.h"
 #include "io.h"
 #include "json.h"
@@ -151,7 +152,7 @@ int give_up(const std::string& message, const std::string& cause, int exit_code)
 int main(int argc, char** argv) {
   using namespace mobilesplit;
   signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error to report, not a silent death
-  capture_runtime_log();
+  capture_engine_log();
   try {
     run({argv + 1, argv + argc});
     return 0;

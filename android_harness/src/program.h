@@ -1,8 +1,5 @@
-// An ExecuTorch program: its methods, what they take and give, and running one.
+// A program: its methods, what they take and give, and running one. The same for every engine.
 #pragma once
-
-#include <executorch/extension/module/module.h>
-#include <executorch/extension/tensor/tensor_ptr.h>
 
 #include <cstdint>
 #include <map>
@@ -14,10 +11,11 @@
 
 namespace mobilesplit {
 
+class Engine;
+
 // A tensor of a method: elements in row-major order.
 struct TensorSpec {
-  executorch::aten::ScalarType type;
-  const char* dtype;
+  const char* dtype;  // a name of dtype.h
   std::vector<int32_t> shape;
   size_t nbytes;
 
@@ -33,37 +31,33 @@ struct MethodSpec {
 // A method that is ready to run. It lives in its Program and must not outlive it.
 class LoadedMethod {
  public:
-  LoadedMethod(executorch::runtime::Method& method, const MethodSpec& spec);
+  explicit LoadedMethod(const MethodSpec& spec) : spec_(spec) {}
+  virtual ~LoadedMethod() = default;
+  LoadedMethod(const LoadedMethod&) = delete;
+  LoadedMethod& operator=(const LoadedMethod&) = delete;
 
-  // Where the raw elements of input `i` go; spec().inputs[i].nbytes bytes, kept between runs.
-  void* input_data(size_t i);
   const MethodSpec& spec() const { return spec_; }
 
+  // Where the raw elements of input `i` go; spec().inputs[i].nbytes bytes, kept between runs.
+  virtual void* input_data(size_t i) = 0;
+
   // Runs with the inputs as they stand; returns the time of the execution alone in ms.
-  double run();
+  virtual double run() = 0;
   struct Times {
     double execute_ms;
     double total_ms;  // with handing over: a copy where the program has planned memory for inputs
   };
-  // Runs on what `source` returned last. check_follows() has passed the two.
-  Times run_on(const LoadedMethod& source);
+  // Runs on what `source`, of the same program, returned last. check_follows() has passed the two.
+  virtual Times run_on(const LoadedMethod& source) = 0;
 
   struct Output {
     TensorSpec spec;
     Bytes bytes;  // valid until the next run of any kind
   };
-  std::vector<Output> outputs() const;
+  virtual std::vector<Output> outputs() const = 0;
 
  private:
-  void make_buffers();
-  double execute(const std::vector<executorch::runtime::EValue>& inputs);
-
-  executorch::runtime::Method& method_;
   const MethodSpec& spec_;
-  // Made on first use: a method that runs on another's outputs needs none.
-  std::vector<std::unique_ptr<char[]>> buffers_;
-  std::vector<executorch::extension::TensorPtr> tensors_;
-  std::vector<executorch::runtime::EValue> inputs_;
 };
 
 class Program {
@@ -71,8 +65,9 @@ class Program {
   // Maps the file; `traced` keeps the times of every operator. Throws Failure for a file that is
   // missing, corrupt or too new, UsageFailure where this build cannot trace.
   explicit Program(const std::string& path, bool traced = false);
+  ~Program();
 
-  double load_ms() const { return load_ms_; }
+  double load_ms() const;
   // Sorted by name.
   const std::vector<std::string>& method_names() const { return names_; }
 
@@ -90,32 +85,14 @@ class Program {
   std::string trace() const;
 
  private:
-  // Module gives out its methods to nobody but subclasses, and timing the execution alone needs
-  // one: Module::execute() also copies inputs and outputs.
-  class OpenModule : public executorch::extension::Module {
-   public:
-    using Module::Module;
-    executorch::runtime::Method& loaded(const std::string& name) {
-      return *methods_.at(name).method;
-    }
-  };
-
-  std::string path_;
-  OpenModule module_;
-  double load_ms_ = 0;
+  std::unique_ptr<Engine> engine_;
   std::vector<std::string> names_;
   std::map<std::string, MethodSpec> specs_;
-  std::map<std::string, LoadedMethod> loaded_;
+  std::map<std::string, std::unique_ptr<LoadedMethod>> loaded_;
   std::map<std::string, size_t> holds_;
 };
 
 // Throws Failure unless `next` takes exactly what `method` returns.
 void check_follows(const MethodSpec& method, const MethodSpec& next);
-
-// Sends the runtime's log nowhere but into the text of the next Failure. Call it first.
-void capture_runtime_log();
-
-// Sets the size of the thread pool that XNNPACK and the kernels share.
-void set_thread_count(unsigned threads);
 
 }  // namespace mobilesplit
