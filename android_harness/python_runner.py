@@ -104,6 +104,7 @@ class VirtualPhone:
             self.slowdown = 0.0
         if not 1 <= self.slowdown < float("inf"):
             raise UsageFailure(f"MOBILESPLIT_SLOWDOWN must be a number >= 1, not {text}")
+        self._slowdown_file = os.environ.get("MOBILESPLIT_SLOWDOWN_FILE")
         counter = os.environ.get("MOBILESPLIT_RUN_COUNTER")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._counter_fd = os.open(counter, flags, 0o644) if counter else None
@@ -111,6 +112,8 @@ class VirtualPhone:
     def account(self, host_ms: float) -> dict[str, Any]:
         """Count an inference of ``host_ms``, sleep what is missing, and say what to report."""
         self.count()
+        if self._slowdown_file is not None:  # it changes when the phone throttles
+            self.slowdown = float(Path(self._slowdown_file).read_text())
         timing = {"latency_ms": self.stretch(host_ms)}
         return timing if self.slowdown == 1.0 else timing | {"host_latency_ms": host_ms}
 

@@ -72,6 +72,20 @@ def test_each_series_is_loaded_run_by_count_and_unloaded(
     assert counter.stat().st_size == 2 * (1 + 2 + 4)
 
 
+def test_a_slow_down_in_a_file_holds_from_the_next_inference_on(
+    runner: Runner, program: TinyProgram, tmp_path: Path
+) -> None:
+    slowdown = tmp_path / "slowdown"
+    slowdown.write_text("5.0\n")
+    env = {"MOBILESPLIT_SLOWDOWN": "1", "MOBILESPLIT_SLOWDOWN_FILE": str(slowdown)}
+    done = direct(runner, program, "load a whole", "run a measure 2 0 9", "quit", env=env)
+    assert done.returncode == 0, done.stderr
+    samples = [event for event in events(done) if event["event"] == "sample"]
+    assert len(samples) == 2
+    for sample in samples:
+        assert sample["latency_ms"] == pytest.approx([5 * ms for ms in sample["host_latency_ms"]])
+
+
 def test_on_a_slow_phone_a_run_takes_as_long_as_its_times_say(
     cpp_runner: Runner, program: TinyProgram
 ) -> None:
