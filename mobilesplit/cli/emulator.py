@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,14 +32,30 @@ def start(
     ] = DEFAULT_DEVICE,
     name: Annotated[str | None, typer.Option(help="Its name. Default: the description's.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of its battery gauge's noise.")] = 0,
+    also_allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--allow",
+            exists=True,
+            dir_okay=False,
+            resolve_path=True,
+            help="A program of this computer that the phone may run too, when the same is pushed.",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Start a virtual phone in the background and print the address to connect to."""
     from mobilesplit.device.runner_build import build_host_runner
     from mobilesplit.emulator.device_description import load_description
     from mobilesplit.emulator.phones import start_phone
+    from mobilesplit.emulator.programs import sha256_of
 
     description = load_description(device)
+    allowed = {}
+    for program in also_allow or []:
+        with program.open("rb") as file:
+            allowed[sha256_of(file)] = [str(program)]
     with single_step("start", quiet=as_json) as step:
         step.note("building the runner")
         runner = build_host_runner()
@@ -47,7 +64,8 @@ def start(
             description,
             name=name or description.name,
             port=port,
-            allowed_programs={runner.sha256: list(runner.argv)},
+            allowed_programs={**allowed, runner.sha256: list(runner.argv)},
+            seed=seed,
         )
     if as_json:
         print_json(json.dumps({"name": phone.name, "serial": phone.serial, "pid": phone.pid,
@@ -108,6 +126,33 @@ def list_(as_json: options.Json = False) -> None:
         ("name", "serial", "device", "pid", "runner starts", "inferences"),
         [tuple(str(value) for value in row.values()) for row in rows],
     )
+
+
+@app.command()
+def fault(
+    name: Annotated[str, typer.Argument(help="The phone's name.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="What to change; none lists what is wrong."),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Make the phone healthy first.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make a virtual phone fail as phones do, to see what a client makes of it."""
+    from mobilesplit.emulator.fault_injection import active_faults, clear_faults, set_faults
+    from mobilesplit.emulator.faults import parse_changes
+
+    wanted = parse_changes(changes or [])
+    if clear:
+        clear_faults(name)
+    if wanted:
+        set_faults(name, **wanted)
+    active = active_faults(name)
+    if as_json:
+        print_json(json.dumps({"name": name, "faults": active}, indent=2))
+        return
+    listed = ", ".join(f"{key}={json.dumps(value)}" for key, value in active.items())
+    stdout.print(f"{name}: {listed or 'no faults'}", markup=False)
 
 
 @app.command()

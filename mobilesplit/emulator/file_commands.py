@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import posixpath
 import stat
 import time
+from collections.abc import AsyncIterator
 
-from mobilesplit.emulator.byte_streams import ByteSource
+from mobilesplit.emulator.byte_streams import ByteSource, ExactReader
 from mobilesplit.emulator.filesystem import FileStatus, failure
 from mobilesplit.emulator.programs import sha256_of
-from mobilesplit.emulator.shell import BuiltIn, FileSource, Invocation, usage_error
+from mobilesplit.emulator.shell import (
+    MAX_LINE_CHARS,
+    BuiltIn,
+    FileSink,
+    FileSource,
+    Invocation,
+    usage_error,
+)
 
 
 def split_options(arguments: list[str], known: str) -> tuple[set[str], list[str]]:
@@ -269,13 +278,77 @@ def _holds(call: Invocation, words: list[str]) -> bool:
 
 async def df(call: Invocation) -> int:
     """Declared figures: the host's disk is none of the client's business."""
+    options, _ = split_options(call.arguments[1:], "k")
+    del options  # kibibytes are toybox's own unit
     size_kib = 16 * 1024 * 1024
-    await call.say("Filesystem     1K-blocks     Used Available Use% Mounted on")
-    await call.say(f"/dev/block/data {size_kib} {size_kib // 2} {size_kib // 2}  50% /data")
+    free_nbytes = call.phone.filesystem.free_nbytes()
+    free_kib = size_kib // 2 if free_nbytes is None else free_nbytes // 1024
+    used_kib = size_kib - free_kib
+    row = f"{size_kib:>9} {used_kib:>9} {free_kib:>9} {100 * used_kib // size_kib:>3}% /data"
+    await call.say("Filesystem     1K-blocks      Used Available Use% Mounted on")
+    await call.say(f"/dev/block/dm-0 {row}")
+    return 0
+
+
+async def wc(call: Invocation) -> int:
+    options, paths = split_options(call.arguments[1:], "cl")
+    if len(options) != 1 or len(paths) > 1:
+        raise usage_error("wc -c|-l [FILE]")
+    count = 0
+    async with _input(call, paths) as source:
+        while data := await source.read():
+            count += len(data) if "c" in options else data.count(b"\n")
+    await call.say(" ".join([str(count), *paths]))
+    return 0
+
+
+async def head(call: Invocation) -> int:
+    words = call.arguments[1:]
+    unit, text = "-n", "10"
+    if words[:1] in (["-c"], ["-n"]) and len(words) > 1:
+        unit, text, *words = words
+    if not text.isdecimal() or len(words) > 1:
+        raise usage_error("head [-c BYTES | -n LINES] [FILE]")
+    left = int(text)
+    async with _input(call, words) as source:
+        while left:
+            data = await (source.line(MAX_LINE_CHARS) if unit == "-n" else source.some(left))
+            if not data:
+                break
+            left -= 1 if unit == "-n" else len(data)
+            await call.stdout.write(bytes(data))
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _input(call: Invocation, paths: list[str]) -> AsyncIterator[ExactReader]:
+    """The file, or stdin where no path is given."""
+    if not paths:
+        yield ExactReader(call.stdin)
+        return
+    with call.phone.filesystem.open_read(paths[0], call.state.cwd) as file:
+        yield ExactReader(FileSource(file))
+
+
+async def cp(call: Invocation) -> int:
+    _, paths = split_options(call.arguments[1:], "fp")
+    if len(paths) != 2:
+        raise usage_error("cp FILE TARGET")
+    files, cwd, (source, target) = call.phone.filesystem, call.state.cwd, paths
+    status = files.status(source, cwd)
+    with contextlib.suppress(FileNotFoundError):
+        if files.status(target, cwd).is_folder:
+            target = posixpath.join(target, posixpath.basename(source))
+    with files.open_read(source, cwd) as old, files.open_write(target, cwd) as new:
+        sink = FileSink(new, target, files)
+        while data := await FileSource(old).read():
+            await sink.write(data)
+    files.change_mode(target, status.mode, cwd)
     return 0
 
 
 FILE_COMMANDS: dict[str, BuiltIn] = {
     "cat": cat, "ls": ls, "stat": stat_, "mkdir": mkdir, "rm": rm, "chmod": chmod, "mv": mv,
     "sha256sum": sha256sum, "cd": cd, "pwd": pwd, "test": test, "[": test, "df": df,
+    "wc": wc, "head": head, "cp": cp,
 }  # fmt: skip

@@ -22,7 +22,7 @@ STAND_IN = textwrap.dedent(
     import os, signal, sys, time
 
     what = sys.argv[1] if len(sys.argv) > 1 else "session"
-    if what == "session":
+    if what in ("session", "serve"):
         while header := sys.stdin.buffer.read(4):
             body = sys.stdin.buffer.read(int.from_bytes(header, "little"))
             with open(os.environ["MOBILESPLIT_RUN_COUNTER"], "ab") as counter:
@@ -30,6 +30,8 @@ STAND_IN = textwrap.dedent(
             sys.stdout.buffer.write(header + body)
             sys.stdout.buffer.flush()
         sys.stderr.write("bye")
+        if what == "serve":  # until it is killed
+            time.sleep(600)
     elif what == "show":
         print(sys.argv[2:], os.getcwd(), sorted(os.environ), os.environ["MOBILESPLIT_SLOWDOWN"])
         sys.exit(5)
