@@ -1,0 +1,110 @@
+"""executor_runner's times are read from its log, and its failures say what they mean."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mobilesplit.core.errors import RunnerError
+from mobilesplit.device.device import Device
+from mobilesplit.device.stock_runner import StockMeasurement, measure_with_stock_runner
+from mobilesplit.emulator.device_description import load_description
+from mobilesplit.emulator.phones import start_phone, stop_phone
+
+STAND_IN = Path(__file__).parent / "stand_in_executor_runner.py"
+FOLDER = "/data/local/tmp/mobilesplit"
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    """A virtual phone with the stand-in, a program and two inputs on it."""
+    folder = tmp_path_factory.mktemp("phone")
+    digest = hashlib.sha256(STAND_IN.read_bytes()).hexdigest()
+    record = start_phone(
+        load_description("flagship-2024"),
+        name="stock-runner-tests",
+        allowed_programs={digest: [sys.executable, str(STAND_IN)]},
+        state_root=folder / "state",
+        exit_with_parent=True,
+    )
+    try:
+        with Device.connect(record.serial, key_folder=folder / "keys") as device:
+            device.check_shell(f"mkdir -p {FOLDER}")
+            device.push(STAND_IN, f"{FOLDER}/executor_runner", mode=0o755)
+            for name in ("heads.pte", "x0.bin", "x1.bin"):
+                (folder / name).write_bytes(b"\0")
+                device.push(folder / name, f"{FOLDER}/{name}", mode=0o644)
+            yield device
+    finally:
+        stop_phone(record.name, folder / "state")
+
+
+def measure(
+    device: Device, method: str, *, program: str = "heads.pte", inputs: tuple[str, ...] = ("x0",)
+) -> StockMeasurement:
+    return measure_with_stock_runner(
+        device,
+        f"{FOLDER}/executor_runner",
+        f"{FOLDER}/{program}",
+        method,
+        [f"{FOLDER}/{name}.bin" for name in inputs],
+        warmup_runs=2,
+        runs=3,
+        threads=2,
+    )
+
+
+def test_the_first_run_and_the_warm_up_are_no_samples(phone: Device) -> None:
+    assert measure(phone, "head_a") == StockMeasurement(
+        latency_ms=(3.25, 4.25, 5.25), first_ms=100.0, load_ms=12.5
+    )
+
+
+def test_several_inputs_are_given_by_name_in_their_folder(phone: Device) -> None:
+    assert len(measure(phone, "head_a", inputs=("x0", "x1")).latency_ms) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("too_large", r"fixed pools \(4 MB .* 1 MB .*leave out --runner-kind"),
+        ("no_backend", r"without the backend .*EXECUTORCH_BUILD_XNNPACK=ON"),
+        ("no_kernel", r"without a kernel .*quantized kernels"),
+        ("strange", r"executor_runner failed\..*something else"),
+        ("silent", r"times of 0 of 6 runs\..*PAL_DEFAULT=posix"),
+        ("stops_early", r"times of 5 of 6 runs"),
+    ],
+)
+def test_a_failure_says_what_it_means_and_what_to_do(
+    phone: Device, method: str, message: str
+) -> None:
+    with pytest.raises(RunnerError) as failure:
+        measure(phone, method)
+    error = failure.value
+    assert re.search(message, str(error)), str(error)
+    assert error.serial == phone.serial
+    assert error.command is not None and "executor_runner" in error.command
+    assert error.command_exit_code == (0 if method in ("silent", "stops_early") else 134)
+
+
+def test_a_program_that_it_cannot_read_is_told_from_other_failures(phone: Device) -> None:
+    with pytest.raises(RunnerError, match="damaged, or of a newer ExecuTorch"):
+        measure(phone, "head_a", program="nowhere.pte")
+
+
+def test_an_older_one_that_lacks_a_flag_is_named_with_the_flag(
+    phone: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = phone.shell
+    monkeypatch.setattr(
+        phone,
+        "shell",
+        lambda command, **words: shell(command.replace("cpu_threads", "threads"), **words),
+    )
+    with pytest.raises(RunnerError, match=r"does not know --threads.*1\.3\.1"):
+        measure(phone, "head_a")
