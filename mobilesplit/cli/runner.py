@@ -26,20 +26,29 @@ class Target(StrEnum):
 
     HOST = "host"
     AARCH64_LINUX = "aarch64-linux"
+    TORCHSCRIPT = "torchscript"
 
 
 @app.command()
 def build(
     target: Annotated[
-        Target, typer.Argument(help="This machine, or aarch64 Linux (run here by qemu).")
+        Target,
+        typer.Argument(
+            help="This machine, aarch64 Linux (run here by qemu), or TorchScript heads."
+        ),
     ] = Target.HOST,
     as_json: options.Json = False,
 ) -> None:
     """Build a runner, or take it from the cache, and say where it lies and how it is started."""
     from mobilesplit.device.runner_build import BuildFailed, build_host_runner
     from mobilesplit.device.runner_build.aarch64 import build_aarch64_runner
+    from mobilesplit.device.runner_build.torchscript import build_torchscript_runner
 
-    builders = {Target.HOST: build_host_runner, Target.AARCH64_LINUX: build_aarch64_runner}
+    builders = {
+        Target.HOST: build_host_runner,
+        Target.AARCH64_LINUX: build_aarch64_runner,
+        Target.TORCHSCRIPT: build_torchscript_runner,
+    }
     with single_step("build", quiet=as_json) as step:
         try:
             runner = builders[target](progress=step.note)

@@ -7,16 +7,47 @@ or an AVD needs one that was built for Android. A runner that cannot start there
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobilesplit.core.errors import InputFileError, RunnerError
 from mobilesplit.device.runner_build.android import ABIS, android_folder
 from mobilesplit.device.runner_build.cmake_build import Progress
 from mobilesplit.device.runner_build.host import build_host_runner
 from mobilesplit.device.runner_build.runners import BINARY_NAME, Runner
+from mobilesplit.device.runner_build.toolchain import BuildFailed
+from mobilesplit.device.runner_build.torchscript import build_torchscript_runner
+
+if TYPE_CHECKING:
+    from mobilesplit.device.device import Device
 
 _MACHINES = {"arm64-v8a": 183, "x86_64": 62, "armeabi-v7a": 40, "x86": 3}
 """ELF's ``e_machine`` by ABI (elf.h: EM_AARCH64, EM_X86_64, EM_ARM, EM_386)."""
 _MACHINE_OFFSET = 18
+
+
+def runner_for(
+    device: Device,
+    *,
+    torchscript: bool = False,
+    chosen: Path | None = None,
+    progress: Progress = lambda _: None,
+) -> Runner:
+    """`find_runner` for a connected device, which is asked what it is.
+
+    Raises:
+        RunnerError: no runner fits it.
+        DeviceError: it does not answer.
+    """
+    said = device.check_shell("getprop ro.product.cpu.abi; getprop ro.mobilesplit.emulated")
+    abi, _, emulated = said.partition("\n")
+    return find_runner(
+        abi.strip() or None,
+        virtual_phone=emulated.strip() == "1",
+        serial=device.serial,
+        torchscript=torchscript,
+        chosen=chosen,
+        progress=progress,
+    )
 
 
 def find_runner(
@@ -24,11 +55,13 @@ def find_runner(
     *,
     virtual_phone: bool,
     serial: str | None = None,
+    torchscript: bool = False,
     chosen: Path | None = None,
     cache_root: Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Runner:
-    """The runner for a device of ``abi``; ``chosen`` is one that the user named (``--runner``).
+    """The runner for a device of ``abi``, for a program or for TorchScript heads; ``chosen`` is
+    one that the user named (``--runner``).
 
     Raises:
         RunnerError: none was built for that ABI, or the chosen one is for another.
@@ -36,6 +69,8 @@ def find_runner(
     """
     if chosen is not None:
         return _chosen_runner(chosen, abi, serial, virtual_phone)
+    if torchscript:
+        return _torchscript_runner(serial, virtual_phone, cache_root, progress)
     if virtual_phone:
         return build_host_runner(cache_root=cache_root, progress=progress)
     if abi not in ABIS:
@@ -53,6 +88,25 @@ def find_runner(
             "--runner PATH.",
         )
     return Runner.at(path)
+
+
+def _torchscript_runner(
+    serial: str | None, virtual_phone: bool, cache_root: Path | None, progress: Progress
+) -> Runner:
+    if not virtual_phone:
+        raise RunnerError(
+            "TorchScript heads have a runner on virtual phones only.",
+            serial=serial,
+            next_step="Export with --format executorch, or load the heads in an app.",
+        )
+    try:
+        return build_torchscript_runner(cache_root=cache_root, progress=progress)
+    except BuildFailed as error:
+        raise RunnerError(
+            f"the runner for TorchScript heads cannot be built: {error}",
+            serial=serial,
+            next_step="Export with --format executorch.",
+        ) from error
 
 
 def _chosen_runner(path: Path, abi: str | None, serial: str | None, virtual_phone: bool) -> Runner:

@@ -55,6 +55,19 @@ def test_a_runner_of_older_sources_is_not_used(
         find_runner("arm64-v8a", virtual_phone=False, cache_root=tmp_path)
 
 
+def test_a_phone_gets_no_runner_for_torchscript_heads(tmp_path: Path) -> None:
+    with pytest.raises(RunnerError, match=r"on virtual phones only.*--format executorch"):
+        find_runner("arm64-v8a", virtual_phone=False, torchscript=True, cache_root=tmp_path)
+
+
+def test_a_runner_for_torchscript_heads_that_cannot_be_built_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RunnerError, match=r"no-such-compiler.*--format executorch"):
+        find_runner("x86_64", virtual_phone=True, torchscript=True, cache_root=tmp_path)
+
+
 @pytest.mark.parametrize("abi", ["armeabi-v7a", None])
 def test_an_abi_that_nothing_is_built_for_is_named(abi: str | None, tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match=r"ABI (armeabi-v7a|\(unknown\)).*--runner"):
