@@ -31,6 +31,14 @@ Cloud = Annotated[
 Threads = Annotated[
     int, typer.Option("--threads", min=1, max=64, help="Threads of the runner on the device.")
 ]
+Runner = Annotated[
+    Path | None,
+    typer.Option(
+        "--runner",
+        help="A runner of your own for the device. Default: this computer's for a virtual phone, "
+        "else what tools/build_android_runner built.",
+    ),
+]
 MaxBoundaryTensors = Annotated[
     int,
     typer.Option("--max-boundary-tensors", min=1, help="Leave out cuts where more tensors cross."),

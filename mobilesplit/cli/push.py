@@ -11,12 +11,15 @@ from mobilesplit.cli.device_choice import choose_serial
 
 
 def push(
-    bundle: options.Bundle, serial: options.Serial = None, as_json: options.Json = False
+    bundle: options.Bundle,
+    serial: options.Serial = None,
+    own_runner: options.Runner = None,
+    as_json: options.Json = False,
 ) -> None:
     """Push the runner and a bundle's program; what is there already is not sent again."""
     from mobilesplit.device.adb import AdbDevice
     from mobilesplit.device.push import push_bundle
-    from mobilesplit.device.runner_build import build_host_runner
+    from mobilesplit.device.runner_build import runner_for
     from mobilesplit.export.bundle import load_bundle
 
     loaded = load_bundle(bundle)
@@ -24,8 +27,7 @@ def push(
         single_step("push", quiet=as_json) as step,
         AdbDevice.connect(choose_serial(serial)) as device,
     ):
-        step.note("building the runner")
-        runner = build_host_runner()
+        runner = runner_for(device, chosen=own_runner, progress=step.note)
         pushed = push_bundle(device, loaded, runner.path, progress=step.note)
     if as_json:
         print_json(

@@ -32,6 +32,7 @@ def run(
     codec: Annotated[str, typer.Option(help="Codec of the boundary.")] = "raw",
     cloud: options.Cloud = None,
     serial: options.Serial = None,
+    own_runner: options.Runner = None,
     threads: options.Threads = 1,
     timeout_s: Annotated[
         float, typer.Option(min=0.1, help="Wait so long for the server before falling back.")
@@ -52,7 +53,7 @@ def run(
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.push import push_bundle
     from mobilesplit.device.runner import RunnerSession
-    from mobilesplit.device.runner_build import build_host_runner
+    from mobilesplit.device.runner_build import runner_for
     from mobilesplit.export.bundle import load_bundle
 
     if (plan is None) == (cut is None):
@@ -76,7 +77,8 @@ def run(
         AdbDevice.connect(choose_serial(serial)) as device,
     ):
         facts = read_facts(device)
-        pushed = push_bundle(device, loaded, build_host_runner().path, progress=step.note)
+        runner = runner_for(device, chosen=own_runner, progress=step.note)
+        pushed = push_bundle(device, loaded, runner.path, progress=step.note)
         connect = partial(CloudConnection.open, cloud, loaded.manifest.model) if cloud else None
         with (
             RunnerSession.open(device, pushed, threads=threads) as session,
