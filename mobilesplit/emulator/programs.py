@@ -31,6 +31,8 @@ _HOST_PIPE_NBYTES = 1024 * 1024
 _FIRST_PHONE_PID = 4000
 _DIGEST_NBYTES = 1024 * 1024
 _KILLER_POLL_S = 0.005
+_CORE_MASK = "--core-mask"
+"""The runner's option for the cores that it keeps to."""
 RUN_COUNTER_FILE = "inferences"
 SLOWDOWN_FILE = "slowdown"
 
@@ -116,7 +118,11 @@ class Programs:
                 f"{path}: not in this virtual phone's allow list (sha256 {digest}); it runs "
                 "only programs that the host named at its start"
             )
-        return [*prefix, *(self._translate(argument, cwd) for argument in arguments)]
+        translated = [self._translate(argument, cwd) for argument in arguments]
+        for index, argument in enumerate(translated[:-1]):
+            if argument == _CORE_MASK:
+                translated[index + 1] = _host_mask(translated[index + 1])
+        return [*prefix, *translated]
 
     def start(self, name: str, host_argv: list[str], cwd: str) -> RunningProgram:
         """Start it with three pipes, as the leader of its own process group."""
@@ -226,6 +232,15 @@ class Programs:
                 loop.call_soon_threadsafe(reap)
 
         threading.Thread(target=wait, name=f"wait-{program.pid}", daemon=True).start()
+
+
+def _host_mask(mask: str) -> str:
+    """As many of the host's cores as the mask has of the phone's, which may have more."""
+    try:
+        num_cores = int(mask, 16).bit_count()
+    except ValueError:
+        return mask  # for the runner to complain of
+    return f"{sum(1 << core for core in sorted(os.sched_getaffinity(0))[:num_cores]):x}"
 
 
 def sha256_of(file: BinaryIO) -> str:

@@ -183,7 +183,7 @@ def test_a_connection_is_dropped_once(
     # Which error it is, is the client's: a reset connection, or bytes that never came.
     with pytest.raises(Exception, match=r"."):
         for _ in range(100):
-            device.shell("echo x")
+            device.shell("echo x", transport_timeout_s=1, read_timeout_s=1)
     assert active_faults("tested", phone.phones) == {}
     device.close()
     device.connect(rsa_keys=[signer], auth_timeout_s=5)

@@ -149,7 +149,7 @@ def test_arguments_cwd_and_environment_are_the_phones(adb: Adb, phone: Phone) ->
 @pytest.mark.parametrize(
     ("line", "code", "complaint"),
     [
-        ("cp", 127, "not found"),
+        ("touch", 127, "not found"),
         ("/data/local/tmp/none", 127, "not found"),
         ("/data/local/tmp", 126, "can't execute: Permission denied"),
         ("chmod 644 /sdcard/r; /sdcard/r", 126, "can't execute: Permission denied"),
@@ -164,6 +164,14 @@ def test_what_is_not_allowed_is_refused(
     adb_shell_device.push(io.BytesIO(RUNNER_BYTES), "/sdcard/r", st_mode=0o100644)
     done = adb("shell", line)
     assert done.returncode == code and complaint in done.stderr.decode()
+
+
+def test_a_mask_of_the_phones_cores_becomes_one_of_as_many_of_the_hosts(adb: Adb) -> None:
+    available = sorted(os.sched_getaffinity(0))
+    for mask, count in (("80", 1), ("f0", 4)):
+        shown = adb("shell", f"{RUNNER_PATH} show --core-mask {mask}").stdout.decode()
+        expected = sum(1 << core for core in available[:count])
+        assert f"'--core-mask', '{expected:x}'" in shown
 
 
 def test_a_program_whose_reader_leaves_does_not_hang(adb: Adb) -> None:
