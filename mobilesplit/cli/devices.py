@@ -13,7 +13,7 @@ from mobilesplit.core.errors import DeviceError, UsageError
 
 def devices(serial: options.Serial = None, as_json: options.Json = False) -> None:
     """List virtual phones, the device of --serial, and what an adb server knows."""
-    from mobilesplit.device.adb import AdbDevice
+    from mobilesplit.device.connect import connect
     from mobilesplit.device.facts import read_facts
     from mobilesplit.emulator.phones import list_phones
 
@@ -22,7 +22,7 @@ def devices(serial: options.Serial = None, as_json: options.Json = False) -> Non
     rows: list[dict[str, object]] = []
     for address in serials:
         try:
-            with AdbDevice.connect(address) as device:
+            with connect(address) as device:
                 facts = read_facts(device)
                 rows.append({"state": "device", **facts.model_dump(exclude_none=True)})
         except DeviceError as error:

@@ -17,7 +17,7 @@ def push(
     as_json: options.Json = False,
 ) -> None:
     """Push the runner and a bundle's program; what is there already is not sent again."""
-    from mobilesplit.device.adb import AdbDevice
+    from mobilesplit.device.connect import connect
     from mobilesplit.device.push import push_bundle
     from mobilesplit.device.runner_build import runner_for
     from mobilesplit.export.bundle import load_bundle
@@ -25,7 +25,7 @@ def push(
     loaded = load_bundle(bundle)
     with (
         single_step("push", quiet=as_json) as step,
-        AdbDevice.connect(choose_serial(serial)) as device,
+        connect(choose_serial(serial)) as device,
     ):
         runner = runner_for(device, chosen=own_runner, progress=step.note)
         pushed = push_bundle(device, loaded, runner.path, progress=step.note)

@@ -49,7 +49,7 @@ def run(
     from mobilesplit.client.split_job import SplitClient
     from mobilesplit.core.cuts import OUTPUT
     from mobilesplit.core.plans import Plan
-    from mobilesplit.device.adb import AdbDevice
+    from mobilesplit.device.connect import connect
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.push import push_bundle
     from mobilesplit.device.runner import RunnerSession
@@ -74,16 +74,16 @@ def run(
     sample = choose_sample(loaded, image, text)
     with (
         single_step("run", quiet=as_json) as step,
-        AdbDevice.connect(choose_serial(serial)) as device,
+        connect(choose_serial(serial)) as device,
     ):
         facts = read_facts(device)
         runner = runner_for(device, chosen=own_runner, progress=step.note)
         pushed = push_bundle(device, loaded, runner.path, progress=step.note)
-        connect = partial(CloudConnection.open, cloud, loaded.manifest.model) if cloud else None
+        to_cloud = partial(CloudConnection.open, cloud, loaded.manifest.model) if cloud else None
         with (
             RunnerSession.open(device, pushed, threads=threads) as session,
             SplitClient(
-                loaded.manifest, session, connect, general_slowdown=facts.general_slowdown
+                loaded.manifest, session, to_cloud, general_slowdown=facts.general_slowdown
             ) as client,
         ):
             step.note(f"{sample.name} at {cut}")

@@ -7,7 +7,9 @@
     ├── ModelError              1  torch.export does not take the model, or no cut in it is right
     ├── BundleError             1  a bundle is incomplete, tampered with or of another version
     ├── DeviceError             3  no usable device
-    │   └── DeviceGoneError     3  the device left in the middle of something
+    │   ├── DeviceGoneError     3  the device left in the middle of something
+    │   ├── DeviceTimeoutError  3  no answer in time; the device may still be there
+    │   └── UsbUnusableError    3  the library for phones on a cable is missing
     ├── RunnerError             4  the runner failed on the device
     └── CloudError              1  the server cannot be reached, or refuses
         ├── ServerGoneError     1  the connection was lost in the middle of a job
@@ -20,6 +22,20 @@ Errors carry fields; ``str()`` makes one line of them that ends with the next st
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
+
+Cause = Literal[
+    "unauthorized",
+    "offline",
+    "not_found",
+    "no_space",
+    "no_permission",
+    "wrong_abi",
+    "out_of_memory",
+    "newer_program",
+    "bad_program",
+]
+"""What lies behind a failure on a device, where that is known."""
 
 
 class MobilesplitError(Exception):
@@ -82,6 +98,7 @@ class DeviceError(MobilesplitError):
         command: str | None = None,
         command_exit_code: int | None = None,
         stderr: str = "",
+        cause: Cause | None = None,
         next_step: str = "See `mobilesplit devices`.",
     ) -> None:
         super().__init__(what, next_step=next_step)
@@ -89,6 +106,7 @@ class DeviceError(MobilesplitError):
         self.command = command
         self.command_exit_code = command_exit_code
         self.stderr = stderr
+        self.cause = cause
 
     def __str__(self) -> str:
         parts = [f"{self.serial}: {self.what}" if self.serial else self.what]
@@ -104,6 +122,14 @@ class DeviceError(MobilesplitError):
 
 
 class DeviceGoneError(DeviceError):
+    pass
+
+
+class DeviceTimeoutError(DeviceError):
+    pass
+
+
+class UsbUnusableError(DeviceError):
     pass
 
 

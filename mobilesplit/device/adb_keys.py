@@ -1,25 +1,61 @@
-"""This computer's adb key: where adb keeps it, never readable by others."""
+"""This computer's adb keys: where adb keeps them, never readable by others."""
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from adb_shell.auth.keygen import keygen, write_public_keyfile
 from adb_shell.auth.sign_pythonrsa import PythonRSASigner
 
+from mobilesplit.core.errors import InputFileError
 
-def load_signer(folder: Path | None = None) -> PythonRSASigner:
-    """The signer of ``adbkey`` in ``folder`` (None: ``~/.android``), made there when missing."""
-    folder = folder or Path.home() / ".android"
-    private = folder / "adbkey"
-    if not private.exists():
-        _make(private)
-    public = private.with_suffix(".pub")
+_log = logging.getLogger(__name__)
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def load_signers(folder: Path | None = None) -> list[PythonRSASigner]:
+    """The signer of ``adbkey`` in ``folder`` (None: ``~/.android``), made there when missing, then
+    those of ``ADB_VENDOR_KEYS``: files, or folders with ``*.adb_key`` in them.
+
+    Raises:
+        InputFileError: a key cannot be read or written.
+    """
+    own = (folder or Path.home() / ".android") / "adbkey"
+    try:
+        if not own.exists():
+            _make(own)
+        elif own.stat().st_mode & _OTHERS:
+            own.chmod(0o600)
+            _log.warning("%s was readable by others; it is readable by you alone now.", own)
+        return [_signer(own), *(_signer(path) for path in _vendor_keys())]
+    except OSError as error:
+        raise InputFileError(
+            str(error.filename or own), f"adb's key cannot be used: {error.strerror}"
+        ) from None
+
+
+def _vendor_keys() -> Iterator[Path]:
+    for text in filter(None, os.environ.get("ADB_VENDOR_KEYS", "").split(os.pathsep)):
+        path = Path(text)
+        if path.is_dir():
+            yield from sorted(path.glob("*.adb_key"))
+        else:
+            yield path
+
+
+def _signer(private: Path) -> PythonRSASigner:
+    public = Path(f"{private}.pub")
     if not public.exists():
-        # adb derives the public key from an adbkey alone; adb-shell's signer wants the file.
-        write_public_keyfile(str(private), str(public))
+        # adb derives the public key from the private one alone; adb-shell's signer wants its text.
+        with tempfile.TemporaryDirectory() as scratch:
+            derived = Path(scratch) / "adbkey.pub"
+            write_public_keyfile(str(private), str(derived))
+            return PythonRSASigner(derived.read_text(), private.read_text())
     return PythonRSASigner(public.read_text(), private.read_text())
 
 

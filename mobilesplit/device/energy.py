@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from mobilesplit.core.errors import DeviceGoneError
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 
 _COMMAND = "cat /sys/bus/iio/devices/iio:device0/energy_value"
 _RAIL = re.compile(r"^CH\d+\(T=(\d+)\)\[([\w.-]+)\],\s*(\d+)\s*$", re.MULTILINE)
@@ -42,7 +42,7 @@ def parse_rails(text: str) -> RailReading | None:
     )
 
 
-def read_rails(device: AdbDevice) -> RailReading | None:
+def read_rails(device: Device) -> RailReading | None:
     """One reading, or None where the device has no rails or does not show them."""
     result = device.shell(_COMMAND)
     return parse_rails(result.text) if result.exit_code == 0 else None

@@ -6,7 +6,7 @@ import re
 
 from mobilesplit.core.errors import DeviceError
 from mobilesplit.core.profiles import DeviceFacts
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 
 _PROPERTIES = (
     "ro.product.model",
@@ -19,7 +19,7 @@ _PROPERTIES = (
 )
 
 
-def read_facts(device: AdbDevice) -> DeviceFacts:
+def read_facts(device: Device) -> DeviceFacts:
     """Model, Android version, ABI, cores, memory; whether it is emulated, and how slowed.
 
     Raises:

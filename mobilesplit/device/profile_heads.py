@@ -12,7 +12,7 @@ from typing import Any
 
 from mobilesplit.core.manifest import BundleCut, Manifest
 from mobilesplit.core.results import Array, contiguous
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 from mobilesplit.device.energy import (
     RailReading,
     energy_above_idle_mj,
@@ -64,7 +64,7 @@ class HeadsMeasured:
 
 
 def measure_heads(
-    device: AdbDevice,
+    device: Device,
     pushed: Pushed,
     manifest: Manifest,
     inputs: tuple[Array, ...],
@@ -131,7 +131,7 @@ def _take_sample(head: HeadMeasurement, entry: BundleCut, event: dict[str, Any])
 
 
 def _finish(
-    device: AdbDevice,
+    device: Device,
     entry: BundleCut,
     heads: dict[str, HeadMeasurement],
     event: dict[str, Any],
@@ -149,7 +149,7 @@ def _finish(
         )
 
 
-def _idle_mw(device: AdbDevice) -> float | None:
+def _idle_mw(device: Device) -> float | None:
     before = read_rails(device)
     if before is None:
         return None
@@ -158,7 +158,7 @@ def _idle_mw(device: AdbDevice) -> float | None:
     return None if after is None else power_mw(before, after)
 
 
-def _push_inputs(device: AdbDevice, inputs: tuple[Array, ...]) -> list[str]:
+def _push_inputs(device: Device, inputs: tuple[Array, ...]) -> list[str]:
     """The inputs as raw element files on the device, as the runner reads them."""
     remote = []
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mobilesplit.core.errors import DeviceError, UsageError
 from mobilesplit.core.manifest import Bundle, Manifest
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 
 REMOTE_FOLDER = "/data/local/tmp/mobilesplit"
 
@@ -30,7 +30,7 @@ class Pushed:
 
 
 def push_bundle(
-    device: AdbDevice, bundle: Bundle, runner: Path, *, progress: Progress = lambda _: None
+    device: Device, bundle: Bundle, runner: Path, *, progress: Progress = lambda _: None
 ) -> Pushed:
     """Bring runner and program to the device.
 
@@ -61,7 +61,7 @@ def program_name(manifest: Manifest) -> str:
 
 
 def push_file(
-    device: AdbDevice,
+    device: Device,
     source: Path,
     target: str,
     *,
@@ -97,6 +97,6 @@ def push_file(
     return nbytes
 
 
-def _digest(device: AdbDevice, path: str) -> str | None:
+def _digest(device: Device, path: str) -> str | None:
     result = device.shell(f"sha256sum {shlex.quote(path)}", timeout_s=60.0)
     return result.text.split(" ")[0] if result.exit_code == 0 else None

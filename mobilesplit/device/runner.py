@@ -14,8 +14,9 @@ import numpy as np
 
 from mobilesplit.core.errors import DeviceGoneError, RunnerError
 from mobilesplit.core.results import Array, HeadRun, contiguous
-from mobilesplit.device.adb import AdbDevice, ShellStream
+from mobilesplit.device.device import Device
 from mobilesplit.device.push import Pushed
+from mobilesplit.device.shell_stream import ShellStream
 
 MAX_OUTPUT_NBYTES = 1 << 30
 """A boundary larger than this is taken for nonsense."""
@@ -43,7 +44,7 @@ class RunnerSession:
     It is a `core.results.HeadRunner`.
     """
 
-    def __init__(self, device: AdbDevice, stream: ShellStream, command: str) -> None:
+    def __init__(self, device: Device, stream: ShellStream, command: str) -> None:
         self._device = device
         self._stream = stream
         self._command = command
@@ -51,7 +52,7 @@ class RunnerSession:
 
     @classmethod
     def open(
-        cls, device: AdbDevice, pushed: Pushed, *, threads: int = 1, timeout_s: float = 60.0
+        cls, device: Device, pushed: Pushed, *, threads: int = 1, timeout_s: float = 60.0
     ) -> Self:
         """Start the runner and wait until it has loaded the program.
 
@@ -170,7 +171,7 @@ class Bench:
 
     def __init__(
         self,
-        device: AdbDevice,
+        device: Device,
         pushed: Pushed,
         *,
         methods: list[str],
@@ -218,7 +219,7 @@ class Bench:
 
 
 def read_event(
-    device: AdbDevice, stream: ShellStream, command: str, timeout_s: float
+    device: Device, stream: ShellStream, command: str, timeout_s: float
 ) -> dict[str, Any] | None:
     """The next JSON line; None when the runner has ended with exit code 0."""
     line = stream.read_line(timeout_s=timeout_s)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from mobilesplit.core.errors import RunnerError
 
 if TYPE_CHECKING:
-    from mobilesplit.device.adb import ShellResult
-    from mobilesplit.device.device import Device
+    from mobilesplit.device.device import Device, ShellResult
 
 _ITERATION = re.compile(r"Iteration (\d+) of (\d+): ([\d.]+) ms")
 _LOADED = re.compile(r"Model loaded in ([\d.]+) ms")

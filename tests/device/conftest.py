@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.connect import connect
+from mobilesplit.device.device import Device
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import PhoneRecord, start_phone, stop_phone
 
@@ -31,6 +32,6 @@ def phone(tmp_path: Path) -> Iterator[PhoneRecord]:
 
 
 @pytest.fixture
-def device(phone: PhoneRecord, tmp_path: Path) -> Iterator[AdbDevice]:
-    with AdbDevice.connect(phone.serial, key_folder=tmp_path / "keys") as connected:
+def device(phone: PhoneRecord, tmp_path: Path) -> Iterator[Device]:
+    with connect(phone.serial, key_folder=tmp_path / "keys") as connected:
         yield connected

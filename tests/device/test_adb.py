@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 
 from mobilesplit.core.errors import DeviceError, DeviceGoneError
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.connect import connect
+from mobilesplit.device.device import Device
 from mobilesplit.device.facts import read_facts
 from mobilesplit.device.push import push_file
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import PhoneRecord, start_phone, stop_phone
 
 
-def test_a_command_gives_exit_code_stdout_and_stderr_apart(device: AdbDevice) -> None:
+def test_a_command_gives_exit_code_stdout_and_stderr_apart(device: Device) -> None:
     result = device.shell("echo out; no-such-command; exit 7")
     assert (result.exit_code, result.text) == (7, "out")
     assert "no-such-command" in result.stderr
 
 
 def test_a_failing_command_is_an_error_with_serial_command_code_and_stderr(
-    device: AdbDevice,
+    device: Device,
 ) -> None:
     with pytest.raises(DeviceError) as caught:
         device.check_shell("cat /data/local/tmp/nothing")
@@ -33,13 +34,13 @@ def test_a_failing_command_is_an_error_with_serial_command_code_and_stderr(
     assert caught.value.exit_code == 3
 
 
-def test_a_command_that_never_ends_is_cut_off(device: AdbDevice) -> None:
+def test_a_command_that_never_ends_is_cut_off(device: Device) -> None:
     with pytest.raises(DeviceError, match=r"still running|no answer in time"):
         device.shell("sleep 30", timeout_s=0.3)
     assert device.shell("echo still here").text == "still here"
 
 
-def test_facts_say_that_the_phone_is_emulated_and_how_slowed(device: AdbDevice) -> None:
+def test_facts_say_that_the_phone_is_emulated_and_how_slowed(device: Device) -> None:
     facts = read_facts(device)
     description = load_description("flagship-2024")
     assert facts.emulated
@@ -50,7 +51,7 @@ def test_facts_say_that_the_phone_is_emulated_and_how_slowed(device: AdbDevice) 
 
 
 def test_files_come_back_as_they_went_and_are_not_sent_twice(
-    device: AdbDevice, tmp_path: Path
+    device: Device, tmp_path: Path
 ) -> None:
     source = tmp_path / "blob"
     source.write_bytes(bytes(range(256)) * 10_000)
@@ -63,30 +64,30 @@ def test_files_come_back_as_they_went_and_are_not_sent_twice(
     assert device.shell("ls /data/local/tmp").text.split() == ["blob"]
 
 
-def test_a_missing_file_cannot_be_pulled(device: AdbDevice) -> None:
+def test_a_missing_file_cannot_be_pulled(device: Device) -> None:
     with pytest.raises(DeviceError, match="pull /sdcard/nothing"):
         device.pull("/sdcard/nothing")
 
 
 def test_the_key_is_made_once_and_for_nobody_elses_eyes(
-    device: AdbDevice, phone: PhoneRecord, tmp_path: Path
+    device: Device, phone: PhoneRecord, tmp_path: Path
 ) -> None:
     key = tmp_path / "keys" / "adbkey"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     before = key.read_bytes()
-    with AdbDevice.connect(phone.serial, key_folder=tmp_path / "keys"):
+    with connect(phone.serial, key_folder=tmp_path / "keys"):
         assert key.read_bytes() == before
 
 
 def test_a_key_without_its_public_half_is_enough(phone: PhoneRecord, tmp_path: Path) -> None:
-    AdbDevice.connect(phone.serial, key_folder=tmp_path / "keys").close()
+    connect(phone.serial, key_folder=tmp_path / "keys").close()
     (tmp_path / "keys" / "adbkey.pub").unlink()
-    with AdbDevice.connect(phone.serial, key_folder=tmp_path / "keys") as device:
+    with connect(phone.serial, key_folder=tmp_path / "keys") as device:
         assert device.shell("true").exit_code == 0
 
 
 def test_a_phone_that_leaves_is_device_gone(
-    device: AdbDevice, phone: PhoneRecord, tmp_path: Path
+    device: Device, phone: PhoneRecord, tmp_path: Path
 ) -> None:
     stream = device.open_shell("sleep 30")
     stop_phone(phone.name, tmp_path / "state")
@@ -115,7 +116,7 @@ def test_a_phone_that_does_not_accept_the_key_says_so(tmp_path: Path) -> None:
     )
     try:
         with pytest.raises(DeviceError, match="did not accept this computer's adb key"):
-            AdbDevice.connect(record.serial, timeout_s=0.5, key_folder=tmp_path / "keys")
+            connect(record.serial, timeout_s=0.5, key_folder=tmp_path / "keys")
     finally:
         stop_phone(record.name, tmp_path / "state")
 
@@ -123,5 +124,5 @@ def test_a_phone_that_does_not_accept_the_key_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("serial", ["127.0.0.1:1", "127.0.0.1:0", "127.0.0.1:port", ":"])
 def test_an_address_without_a_device_is_one_line(serial: str, tmp_path: Path) -> None:
     with pytest.raises(DeviceError) as caught:
-        AdbDevice.connect(serial, timeout_s=2, key_folder=tmp_path / "keys")
+        connect(serial, timeout_s=2, key_folder=tmp_path / "keys")
     assert "\n" not in str(caught.value)

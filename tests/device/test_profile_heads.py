@@ -10,7 +10,7 @@ import pytest
 from mobilesplit.core.cuts import Cut
 from mobilesplit.core.manifest import BundleCut, Deviation, Encoder, Manifest
 from mobilesplit.device import profile_heads
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 from mobilesplit.device.energy import RailReading
 from mobilesplit.device.profile_heads import measure_heads
 from mobilesplit.device.push import REMOTE_FOLDER, Pushed, push_file
@@ -41,7 +41,7 @@ def manifest() -> Manifest:
 
 
 @pytest.fixture
-def pushed(device: AdbDevice) -> Pushed:
+def pushed(device: Device) -> Pushed:
     device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
     push_file(device, STAND_IN, f"{REMOTE_FOLDER}/runner", mode=0o755)
     return Pushed(f"{REMOTE_FOLDER}/runner", f"{REMOTE_FOLDER}/program.pte", 0)
@@ -58,7 +58,7 @@ def readings() -> Iterator[RailReading]:
 
 
 def test_encoders_are_measured_with_their_head_and_their_energy_is_not_the_heads(
-    device: AdbDevice, pushed: Pushed, monkeypatch: pytest.MonkeyPatch
+    device: Device, pushed: Pushed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rails = readings()
     monkeypatch.setattr(profile_heads, "read_rails", lambda _: next(rails))

@@ -8,13 +8,13 @@ import pytest
 
 from mobilesplit.core.errors import UsageError
 from mobilesplit.core.manifest import Bundle
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 from mobilesplit.device.push import REMOTE_FOLDER, push_bundle
 from tests.twice import make_manifest
 
 
 def test_a_bundle_of_torchscript_heads_is_refused_before_anything_is_sent(
-    device: AdbDevice, tmp_path: Path
+    device: Device, tmp_path: Path
 ) -> None:
     manifest = make_manifest().model_copy(update={"format": "torchscript", "program": None})
     with pytest.raises(UsageError, match=r"runs ExecuTorch programs, .* --format executorch"):

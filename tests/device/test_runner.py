@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from mobilesplit.core.errors import DeviceError, RunnerError
-from mobilesplit.device.adb import AdbDevice
+from mobilesplit.device.device import Device
 from mobilesplit.device.push import REMOTE_FOLDER, Pushed, push_file
 from mobilesplit.device.runner import RunnerSession
 from tests.device.conftest import STAND_IN
 
 
 @pytest.fixture
-def pushed(device: AdbDevice) -> Pushed:
+def pushed(device: Device) -> Pushed:
     device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
     runner = f"{REMOTE_FOLDER}/runner"
     push_file(device, STAND_IN, runner, mode=0o755)
@@ -24,7 +24,7 @@ def pushed(device: AdbDevice) -> Pushed:
 
 @pytest.mark.parametrize("nbytes", [0, 1, 150_000, 2_000_000])
 def test_arrays_of_any_size_go_there_and_come_back(
-    device: AdbDevice, pushed: Pushed, nbytes: int
+    device: Device, pushed: Pushed, nbytes: int
 ) -> None:
     array = np.random.default_rng(0).integers(0, 256, nbytes, np.uint8)
     with RunnerSession.open(device, pushed) as session:
@@ -36,7 +36,7 @@ def test_arrays_of_any_size_go_there_and_come_back(
 
 
 def test_with_an_encoder_its_outputs_and_its_time_come_back(
-    device: AdbDevice, pushed: Pushed
+    device: Device, pushed: Pushed
 ) -> None:
     with RunnerSession.open(device, pushed) as session:
         ran = session.run_head("double", (np.arange(4, dtype=np.uint8),), "last")
@@ -45,7 +45,7 @@ def test_with_an_encoder_its_outputs_and_its_time_come_back(
         assert session.run_head("double", (np.zeros(4, np.uint8),)).encode_ms == 0
 
 
-def test_a_refused_head_leaves_the_session_usable(device: AdbDevice, pushed: Pushed) -> None:
+def test_a_refused_head_leaves_the_session_usable(device: Device, pushed: Pushed) -> None:
     with RunnerSession.open(device, pushed) as session:
         with pytest.raises(RunnerError, match="no method is called 'refuse'"):
             session.run_head("refuse", (np.zeros(4, np.uint8),))
@@ -62,7 +62,7 @@ def test_a_refused_head_leaves_the_session_usable(device: AdbDevice, pushed: Pus
     ],
 )
 def test_a_runner_that_dies_or_lies_is_a_runner_error_and_the_session_is_over(
-    device: AdbDevice, pushed: Pushed, method: str, says: str
+    device: Device, pushed: Pushed, method: str, says: str
 ) -> None:
     with (
         RunnerSession.open(device, pushed) as session,
@@ -76,7 +76,7 @@ def test_a_runner_that_dies_or_lies_is_a_runner_error_and_the_session_is_over(
 
 
 def test_a_program_that_does_not_load_is_said_in_the_runners_words(
-    device: AdbDevice, pushed: Pushed
+    device: Device, pushed: Pushed
 ) -> None:
     missing = Pushed(pushed.runner, f"{REMOTE_FOLDER}/missing.pte", 0)
     with pytest.raises(RunnerError, match=r"cannot open missing\.pte"):
@@ -84,7 +84,7 @@ def test_a_program_that_does_not_load_is_said_in_the_runners_words(
 
 
 def test_a_runner_that_the_phone_refuses_is_a_runner_error(
-    device: AdbDevice, pushed: Pushed, tmp_path: Path
+    device: Device, pushed: Pushed, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"\x7fELF of another ABI")
