@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mobilesplit.core.errors import RunnerError
+from mobilesplit.device.connect import connect
 from mobilesplit.device.device import Device
 from mobilesplit.device.stock_runner import StockMeasurement, measure_with_stock_runner
 from mobilesplit.emulator.device_description import load_description
@@ -33,7 +34,7 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
         exit_with_parent=True,
     )
     try:
-        with Device.connect(record.serial, key_folder=folder / "keys") as device:
+        with connect(record.serial, key_folder=folder / "keys") as device:
             device.check_shell(f"mkdir -p {FOLDER}")
             device.push(STAND_IN, f"{FOLDER}/executor_runner", mode=0o755)
             for name in ("heads.pte", "x0.bin", "x1.bin"):

@@ -52,12 +52,13 @@ def program(bundle: Bundle, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+def runner() -> Runner:
+    """From the user's cache: torch's headers take long to compile."""
     try:
         find_compiler()
     except BuildFailed as error:
         pytest.skip(str(error))
-    return build_torchscript_runner(cache_root=tmp_path_factory.mktemp("cache"))
+    return build_torchscript_runner()
 
 
 def test_every_head_is_a_method_that_takes_the_input_and_gives_its_boundary(
