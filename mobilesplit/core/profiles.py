@@ -105,14 +105,26 @@ class DeviceFacts(Document):
     """A virtual phone or AVD: its latency and energy stand for no phone."""
     serial: str | None = None
     """As adb says it."""
+    serial_number: str | None = None
+    """``ro.serialno``, which stays the same over Wi-Fi and cable."""
     model: str | None = None
     """``ro.product.model``."""
     android: str | None = None
     """``ro.build.version.release``."""
+    sdk: int | None = None
+    """``ro.build.version.sdk``."""
+    build: str | None = None
+    """``ro.build.fingerprint``."""
+    kernel: str | None = None
+    """Kernel release."""
     abi: str | None = None
     """``ro.product.cpu.abi``."""
+    abis: tuple[str, ...] = ()
+    """``ro.product.cpu.abilist``: all it runs, the best first."""
     cores: int | None = None
     """Online cores."""
+    core_max_khz: tuple[int, ...] = ()
+    """Highest clock by core; empty where the device does not tell it for every one."""
     memory_bytes: int | None = None
     """``MemTotal``."""
     inference_slowdown: float = Field(default=1.0, ge=1)

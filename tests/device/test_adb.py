@@ -10,7 +10,6 @@ import pytest
 from mobilesplit.core.errors import DeviceError, DeviceGoneError
 from mobilesplit.device.connect import connect
 from mobilesplit.device.device import Device
-from mobilesplit.device.facts import read_facts
 from mobilesplit.device.push import push_file
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import PhoneRecord, start_phone, stop_phone
@@ -38,16 +37,6 @@ def test_a_command_that_never_ends_is_cut_off(device: Device) -> None:
     with pytest.raises(DeviceError, match=r"still running|no answer in time"):
         device.shell("sleep 30", timeout_s=0.3)
     assert device.shell("echo still here").text == "still here"
-
-
-def test_facts_say_that_the_phone_is_emulated_and_how_slowed(device: Device) -> None:
-    facts = read_facts(device)
-    description = load_description("flagship-2024")
-    assert facts.emulated
-    assert facts.model == description.model
-    assert facts.cores == description.cores
-    assert facts.inference_slowdown == description.inference_slowdown
-    assert facts.general_slowdown == description.general_slowdown
 
 
 def test_files_come_back_as_they_went_and_are_not_sent_twice(
