@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from mobilesplit import __version__
 from mobilesplit.cli import (
+    compare,
     demo,
     devices,
     emulator,
@@ -52,6 +53,7 @@ app.command("export")(export.export)
 app.command("devices")(devices.devices)
 app.command("push")(push.push)
 app.command("profile")(profile.profile)
+app.command("compare")(compare.compare)
 app.command("serve")(serve.serve)
 app.command("plan")(plan.plan)
 app.command("run")(run_command.run)

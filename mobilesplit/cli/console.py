@@ -13,6 +13,8 @@ from rich.table import Table
 
 from mobilesplit.core.errors import InputFileError
 
+_LOG_EVERY_S = 10.0
+
 stderr = Console(stderr=True, highlight=False, soft_wrap=False)
 stdout = Console(highlight=False)
 
@@ -63,14 +65,30 @@ class Step:
 
 @contextmanager
 def single_step(title: str, *, quiet: bool = False) -> Iterator[Step]:
-    """The progress of a command that has one step only."""
+    """The progress of a command that has one step only; into a file a line now and then."""
     step = Step(title)
-    if quiet or not stderr.is_terminal:
+    if quiet:
         yield step
-        return
-    with stderr.status(title) as status:
-        step.show = status.update
+    elif stderr.is_terminal:
+        with stderr.status(title) as status:
+            step.show = status.update
+            yield step
+    else:
+        step.show = _now_and_then()
         yield step
+
+
+def _now_and_then() -> Callable[[str], None]:
+    """Prints what it is given, but no more often than a log wants to be read."""
+    shown_s = time.monotonic()
+
+    def show(text: str) -> None:
+        nonlocal shown_s
+        if time.monotonic() - shown_s >= _LOG_EVERY_S:
+            shown_s = time.monotonic()
+            stderr.print(text, soft_wrap=True)
+
+    return show
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

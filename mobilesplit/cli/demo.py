@@ -27,15 +27,21 @@ from mobilesplit.cli.console import (
     write_file,
 )
 from mobilesplit.cli.emulator import DEFAULT_DEVICE
+from mobilesplit.cli.measuring import (
+    DeviceSide,
+    make_profile,
+    measure_cloud,
+    measure_device,
+    tail_server,
+)
 from mobilesplit.cli.models import build_model
 from mobilesplit.cli.outputs import top_classes
 from mobilesplit.cli.plan import print_plan
-from mobilesplit.cli.profile import measure_device, tail_server, with_cloud
 from mobilesplit.cli.samples import load_photo
+from mobilesplit.core.cuts import OUTPUT
 from mobilesplit.core.errors import MobilesplitError, UnknownNameError
 
 if TYPE_CHECKING:
-    from mobilesplit.cli.profile import DeviceSide
     from mobilesplit.client.connection import CloudConnection
     from mobilesplit.client.link_probe import LinkMeasurement
     from mobilesplit.client.samples import Photo
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     from mobilesplit.core.plans import Job, Plan
     from mobilesplit.core.profiles import Profile
     from mobilesplit.core.results import Array
-    from mobilesplit.device.adb import AdbDevice
+    from mobilesplit.device.device import Device
     from mobilesplit.device.push import Pushed
     from mobilesplit.emulator.device_description import DeviceDescription
     from mobilesplit.emulator.phones import PhoneRecord
@@ -189,17 +195,17 @@ class _Steps:
 
     def _profile_phone(
         self, bundle: Bundle, starting: Child
-    ) -> tuple[PhoneRecord, AdbDevice, Pushed, DeviceSide, dict[str, Any]]:
-        from mobilesplit.device.adb import AdbDevice
+    ) -> tuple[PhoneRecord, Device, Pushed, DeviceSide, dict[str, Any]]:
+        from mobilesplit.device.connect import connect
+        from mobilesplit.device.profiling.settings import ProfileSettings
         from mobilesplit.device.push import push_bundle
-        from mobilesplit.device.runner import BenchSettings
         from mobilesplit.device.runner_build import build_host_runner
 
         with self._progress.step("phone: push and profile") as step:
             step.note("building the runner")
             runner = build_host_runner()
             phone = self._start_phone({runner.sha256: list(runner.argv)})
-            device = self._stack.enter_context(AdbDevice.connect(phone.serial))
+            device = self._stack.enter_context(connect(phone.serial))
             pushed = push_bundle(device, bundle, runner.path, progress=step.note)
             # Alone: the compiler and the push would disturb it, and it the heads.
             starting.go()
@@ -210,14 +216,17 @@ class _Steps:
                 bundle,
                 pushed,
                 self._photo,
-                settings=BenchSettings(warmup_runs=1, min_runs=5, min_s=0.3),
+                # Few samples: it is a demo, and the plan says what rests on few.
+                settings=ProfileSettings(
+                    min_runs=8, max_runs=8, min_s=0, sessions=1, warmup_runs=1, hold_state=False
+                ),
+                journal_path=self._out / "profile.jsonl",
                 progress=step.note,
             )
-            samples = sum(len(head.latency_ms) for head in side.heads.heads.values())
             why = f" ({runner.why})" if runner.why else ""
             step.note(
                 f"{side.facts.name} (emulated) at {phone.serial}; {runner.kind} runner{why};"
-                f" {samples} samples of {len(side.heads.heads)} heads"
+                f" {len(side.heads)} heads in one pass, {len(side.heads[OUTPUT].samples_ms)} times"
             )
         return phone, device, pushed, side, server
 
@@ -230,7 +239,8 @@ class _Steps:
         with self._progress.step("server: tails and link") as step:
             step.note("tails and codecs")
             with CloudConnection.open(server["url"], bundle.manifest.model) as direct:
-                profile = with_cloud(side, bundle, direct, self._photo)
+                cloud = measure_cloud(bundle, direct, self._photo, side.facts)
+            profile = make_profile(side, cloud, bundle)
             arguments = [
                 "mobilesplit.emulator.link_shaper", "--link-json", self._link.model_dump_json(),
                 "--listen", "127.0.0.1:0", "--to", f"127.0.0.1:{server['port']}",
@@ -268,7 +278,7 @@ class _Steps:
     def _run_modes(
         self,
         bundle: Bundle,
-        device: AdbDevice,
+        device: Device,
         pushed: Pushed,
         side: DeviceSide,
         connect: Callable[[], CloudConnection],
@@ -331,7 +341,7 @@ class _Steps:
                 step_seconds=dict(self._progress.seconds),
                 versions={
                     **profile.provenance["versions"],
-                    "runner": str(side.heads.started.get("runner")),
+                    "runner": str(profile.provenance["runner"].get("runner")),
                 },
                 notes=_notes(loaded, side),
                 provenance={

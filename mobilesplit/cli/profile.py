@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mobilesplit.cli import options
-from mobilesplit.cli.children import Child
-from mobilesplit.cli.console import print_json, print_table, single_step, stderr, write_file
+from mobilesplit.cli import links, options
+from mobilesplit.cli.compare import print_changes
+from mobilesplit.cli.console import (
+    print_json,
+    print_table,
+    read_file,
+    stderr,
+    stdout,
+)
 from mobilesplit.cli.device_choice import choose_serial
+from mobilesplit.cli.durations import parse_duration_s
+from mobilesplit.cli.many_devices import Wanted, measure_all
 from mobilesplit.cli.samples import choose_sample
+from mobilesplit.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from mobilesplit.client.connection import CloudConnection
-    from mobilesplit.client.samples import Photo, Sample
-    from mobilesplit.core.manifest import Bundle, BundleCut
-    from mobilesplit.core.profiles import CodecCost, CutProfile, DeviceFacts, Profile
-    from mobilesplit.core.results import Array
-    from mobilesplit.device.adb import AdbDevice
-    from mobilesplit.device.profile_heads import HeadMeasurement, HeadsMeasured
-    from mobilesplit.device.push import Pushed
-    from mobilesplit.device.runner import BenchSettings
-    from mobilesplit.wire.messages import TailProfile
+    from mobilesplit.core.links import Link
+    from mobilesplit.core.plans import Job
+    from mobilesplit.core.profiles import CutProfile, Profile
 
-_SIDE_SAMPLES = 8
-"""Samples of the small things: preparing the input, encoding a boundary."""
+NOT_TO_BE_TRUSTED = 5
+_PRESET_LINKS = ("wifi", "lte", "3g")
+_PRESET_SLAS_MS = (100.0, 300.0, 1000.0)
 
 
 def profile(
@@ -40,269 +39,181 @@ def profile(
         "profile.json"
     ),
     serial: options.Serial = None,
+    all_devices: Annotated[
+        bool,
+        typer.Option("--all-devices", help="Every device there is, in parallel; a file for each."),
+    ] = False,
     cloud: options.Cloud = None,
     image: options.Image = None,
     text: options.Text = None,
-    min_runs: Annotated[int, typer.Option(min=1, help="Fewest samples of a head.")] = 10,
-    min_s: Annotated[float, typer.Option(min=0, help="Least seconds on a head.")] = 1.0,
-    max_s: Annotated[float, typer.Option(min=0.1, help="Most seconds on a head.")] = 30.0,
+    cuts: Annotated[
+        str | None, typer.Option("--cuts", help="Only these cuts, separated by commas.")
+    ] = None,
+    min_runs: Annotated[int, typer.Option(min=1, help="Fewest samples of a head.")] = 50,
+    max_runs: Annotated[int, typer.Option(min=1, help="Most samples of a head.")] = 300,
+    min_s: Annotated[float, typer.Option(min=0, help="Least seconds of measuring.")] = 1.0,
+    max_s: Annotated[float, typer.Option(min=0.1, help="Most seconds of measuring.")] = 120.0,
+    precision: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Enough when every median is known to within this share (0.02: 2 %)."
+        ),
+    ] = 0.02,
     warmup_runs: Annotated[int, typer.Option(min=0, help="Inferences before any counts.")] = 3,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=100, help="Runner processes that share the samples.")
+    ] = 3,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="Time for the device, e.g. 5min: first every cut, then those a plan depends on.",
+        ),
+    ] = None,
+    link: Annotated[
+        str | None,
+        typer.Option("--link", help=f"With --budget: the link planned for. {links.HELP}"),
+    ] = None,
+    sla_ms: Annotated[
+        float | None, typer.Option(min=0.001, help="With --budget: the SLA planned for.")
+    ] = None,
     threads: options.Threads = 1,
+    cores: Annotated[
+        Literal["any", "big", "little", "all"],
+        typer.Option(help="Cores the runner may use, from the clocks the device states."),
+    ] = "any",
+    one_by_one: Annotated[
+        bool, typer.Option("--one-by-one", help="Measure every head alone, not all in one pass.")
+    ] = False,
+    cool_to: Annotated[
+        float, typer.Option(help="Wait until skin or battery is at most this warm, °C.")
+    ] = 37.0,
+    cool_max_s: Annotated[float, typer.Option(min=0, help="Longest wait for that, s.")] = 300.0,
+    hold_state: Annotated[
+        bool,
+        typer.Option(help="Keep screen and clocks steady meanwhile; always restored afterwards."),
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a profile that was cut off.")
+    ] = False,
+    per_operator: Annotated[
+        bool,
+        typer.Option("--per-operator", help="Also trace where the deepest head's time goes."),
+    ] = False,
+    own_runner: options.Runner = None,
+    runner_kind: Annotated[
+        Literal["mobilesplit", "executor_runner"],
+        typer.Option(help="What --runner is: ours, or ExecuTorch's executor_runner."),
+    ] = "mobilesplit",
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", help="An older profile: say what changed beyond the noise."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure every head of a bundle on a device, and every tail.
 
-    Without --cloud a server is started here, on loopback, for the tails.
-    """
-    from mobilesplit.client.connection import CloudConnection
-    from mobilesplit.device.adb import AdbDevice
-    from mobilesplit.device.push import push_bundle
-    from mobilesplit.device.runner import BenchSettings
-    from mobilesplit.device.runner_build import build_host_runner
-    from mobilesplit.export.bundle import load_bundle
-    from mobilesplit.report.tables import cuts_table
+    What is measured goes into OUT with the ending .jsonl at once, so that --resume can go on after
+    a disconnect. Without --cloud a server is started here, on loopback, for the tails.
 
+    Exits 5 when the figures should not be trusted; the document says why.
+    """
+    from mobilesplit.core.profile_changes import compare_profiles
+    from mobilesplit.core.profiles import Profile
+    from mobilesplit.device.profiling.settings import ProfileSettings
+    from mobilesplit.export.bundle import load_bundle
+
+    stock_runner = runner_kind == "executor_runner"
+    if stock_runner and own_runner is None:
+        raise UsageError("--runner-kind executor_runner needs --runner PATH.")
+    if stock_runner and (per_operator or budget or cores != "any"):
+        raise UsageError(
+            "executor_runner knows no --per-operator, --budget or --cores.",
+            next_step="Leave them out, or use mobilesplit's own runner.",
+        )
     loaded = load_bundle(bundle)
-    sample = choose_sample(loaded, image, text)
-    settings = BenchSettings(
-        warmup_runs=warmup_runs, min_runs=min_runs, min_s=min_s, max_s=max_s, threads=threads
+    old = Profile.load(read_file(compare), source=str(compare)) if compare else None
+    settings = ProfileSettings(
+        min_runs=min_runs, max_runs=max(min_runs, max_runs), min_s=min_s, max_s=max_s,
+        precision=precision, warmup_runs=warmup_runs, sessions=sessions, threads=threads,
+        one_by_one=one_by_one, seed=seed, cool_to_c=cool_to, cool_max_s=cool_max_s,
+        hold_state=hold_state,
+    )  # fmt: skip
+    wanted = Wanted(
+        loaded,
+        choose_sample(loaded, image, text),
+        settings,
+        cut_ids=tuple(cuts.split(",")) if cuts else None,
+        cores=cores,
+        budget_s=parse_duration_s(budget) if budget else None,
+        scenarios=_scenarios(link, sla_ms, budget),
+        resume=resume,
+        per_operator=per_operator,
+        own_runner=own_runner,
+        stock_runner=stock_runner,
     )
-    with ExitStack() as stack:
-        step = stack.enter_context(single_step("profile", quiet=as_json))
-        device = stack.enter_context(AdbDevice.connect(choose_serial(serial)))
-        step.note("building the runner")
-        pushed = push_bundle(device, loaded, build_host_runner().path, progress=step.note)
-        if cloud is None:
-            step.note("starting a server for the tails")
-            cloud = stack.enter_context(tail_server(bundle)).ready()["url"]
-        connection = stack.enter_context(CloudConnection.open(cloud, loaded.manifest.model))
-        side = measure_device(device, loaded, pushed, sample, settings=settings, progress=step.note)
-        step.note("tails")
-        made = with_cloud(side, loaded, connection, sample)
-    write_file(out, made.save())
+    if all_devices and serial:
+        raise UsageError("--serial and --all-devices exclude each other.")
+    serials = [] if all_devices else [choose_serial(serial)]
+    files = [out] if len(serials) == 1 else [_named_after(out, name) for name in serials]
+    profiles = measure_all(bundle, wanted, cloud, dict(zip(serials, files, strict=True)))
     if as_json:
-        print_json(made.save())
-        return
+        made = [json.loads(profile.save()) for profile in profiles]
+        print_json(json.dumps(made if all_devices else made[0], indent=2))
+    else:
+        for one, file in zip(profiles, files, strict=False):
+            _print_profile(one, file)
+            if old is not None:
+                stdout.print()
+                print_changes(compare_profiles(old, one))
+    if len(profiles) < len(serials):
+        raise typer.Exit(DeviceError.exit_code)
+    if any(cut.verdict and cut.verdict.verdict != "ok" for one in profiles for cut in one.cuts):
+        raise typer.Exit(NOT_TO_BE_TRUSTED)
+
+
+def _scenarios(
+    link: str | None, sla_ms: float | None, budget: str | None
+) -> list[tuple[Link, Job]]:
+    """The links and jobs that --budget spends samples for: the user's, else a spread of them."""
+    from mobilesplit.core.plans import Job
+
+    if budget is None:
+        if link is not None or sla_ms is not None:
+            raise UsageError(
+                "--link and --sla-ms say what --budget spends its samples for.",
+                next_step="Give --budget too, or leave them to `mobilesplit plan`.",
+            )
+        return []
+    chosen = [links.find_link(name) for name in ([link] if link else _PRESET_LINKS)]
+    slas_ms = [sla_ms] if sla_ms else _PRESET_SLAS_MS
+    return [(one, Job(sla_ms=sla)) for one in chosen for sla in slas_ms]
+
+
+def _named_after(out: Path, serial: str) -> Path:
+    """``profile.json`` of one device among several: ``profile-127.0.0.1_5555.json``."""
+    return out.with_name(f"{out.stem}-{serial.replace(':', '_')}{out.suffix}")
+
+
+def _print_profile(made: Profile, file: Path) -> None:
+    from mobilesplit.report.tables import cuts_table, operators_table
+
     table = cuts_table(made)
     print_table(table.title, table.columns, table.rows)
-    stderr.print(f"wrote {out}")
-
-
-def tail_server(bundle: Path, *, wait: bool = False) -> Child:
-    """A server for the bundle's tails on a free port of loopback, ending with us.
-
-    ``wait``: it touches the bundle only after `Child.go`.
-    """
-    arguments = ["serve", str(bundle), "--port", "0", "--json", "--exit-with-parent"]
-    arguments += ["--runs", "10"]
-    return Child("the server", ["mobilesplit", *arguments, *(["--wait"] if wait else [])])
-
-
-@dataclass(frozen=True)
-class DeviceSide:
-    """What one pass over a device gave."""
-
-    facts: DeviceFacts
-    """The device."""
-    inputs: tuple[Array, ...]
-    """What the heads ran on."""
-    prepare_ms: list[float]
-    """Samples of preparing the photo or text."""
-    heads: HeadsMeasured
-    """Every head."""
-    settings: BenchSettings
-    """How it was measured."""
-
-
-def measure_device(
-    device: AdbDevice,
-    bundle: Bundle,
-    pushed: Pushed,
-    sample: Sample,
-    *,
-    settings: BenchSettings,
-    progress: Callable[[str], None],
-) -> DeviceSide:
-    """Measure every head on the device, run on ``sample``."""
-    from mobilesplit.device.facts import read_facts
-    from mobilesplit.device.profile_heads import measure_heads
-
-    facts = read_facts(device)
-    inputs, prepare_ms = _inputs(bundle, sample, facts)
-    heads = measure_heads(
-        device,
-        pushed,
-        bundle.manifest,
-        inputs,
-        settings=settings,
-        progress=lambda cut, done, total: progress(f"head {done + 1} of {total}: {cut}"),
-    )
-    return DeviceSide(facts, inputs, prepare_ms, heads, settings)
-
-
-def with_cloud(
-    side: DeviceSide, bundle: Bundle, connection: CloudConnection, sample: Sample
-) -> Profile:
-    """The profile document: the device's side, and what the server measured of its tails.
-
-    ``connection`` is best without a slow link: only the tails' and codecs' times count.
-    """
-    from mobilesplit.core.profiles import SCHEMA, CloudFacts, Profile
-    from mobilesplit.core.statistics import median
-    from mobilesplit.device.push import program_name
-
-    tails = connection.tail_profile()
-    heads = side.heads.heads
-    cuts = [
-        _cut_profile(
-            entry,
-            heads.get(entry.cut.id),
-            tails,
-            _codecs(bundle, entry, heads.get(entry.cut.id), connection, tails, sample, side.facts),
+    doubted: dict[str, list[CutProfile]] = {}
+    for cut in made.cuts:
+        if cut.verdict is not None and cut.verdict.verdict != "ok":
+            doubted.setdefault(cut.verdict.verdict, []).append(cut)
+    for word, cuts in doubted.items():
+        names = ", ".join(cut.id for cut in cuts)
+        stdout.print(
+            f"Not to be trusted, {word.replace('_', ' ')}: {names}. Of {cuts[-1].id}:"
+            f" {cuts[-1].verdict.why if cuts[-1].verdict else ''}.",
+            soft_wrap=True,
         )
-        for entry in bundle.manifest.cuts
-    ]
-    deepest = heads[cuts[-1].id]
-    power_mw = (
-        None if deepest.energy_mj is None else deepest.energy_mj / median(deepest.latency_ms) * 1e3
-    )
-    return Profile(
-        schema_=SCHEMA,
-        model=bundle.manifest.model,
-        device=side.facts,
-        cloud=CloudFacts(name=f"{connection.welcome.server} at {connection.url}"),
-        cuts=tuple(cuts),
-        prepare_ms=tuple(side.prepare_ms),
-        # Modelled: the same power as for a head. Of a real phone it stays unknown, since it is
-        # this computer that prepares the sample.
-        prepare_energy_mj=(
-            power_mw * median(side.prepare_ms) / 1e3
-            if power_mw is not None and side.facts.emulated
-            else None
-        ),
-        output_bytes=sum(spec.nbytes for spec in bundle.manifest.outputs),
-        provenance={
-            "runner": side.heads.started,
-            "settings": vars(side.settings),
-            "bundle_program_sha256": bundle.manifest.sha256[program_name(bundle.manifest)],
-            "encoded_by_the_runner": {
-                cut: list(head.encode_ms) for cut, head in heads.items() if head.encode_ms
-            },
-            "energy": _energy_note(side.facts, side.heads.idle_mw),
-            "idle_mw": side.heads.idle_mw,
-            "warmup_ms": {cut: head.warmup_ms for cut, head in heads.items()},
-            "first_ms": {cut: head.first_ms for cut, head in heads.items()},
-            "load_ms": {cut: head.load_ms for cut, head in heads.items()},
-            "host": {"cores": os.cpu_count(), "machine": platform.machine()},
-            "versions": bundle.manifest.versions,
-        },
-    )
-
-
-def _energy_note(facts: DeviceFacts, idle_mw: float | None) -> str:
-    if idle_mw is None:
-        return "unknown: the device shows no power rails"
-    kind = "modelled by the virtual phone" if facts.emulated else "measured"
-    return f"{kind}, read from its power rails, idle draw subtracted"
-
-
-def _inputs(
-    bundle: Bundle, sample: Sample, facts: DeviceFacts
-) -> tuple[tuple[Array, ...], list[float]]:
-    """The model's inputs, and samples of preparing them."""
-    from mobilesplit.client.device_side import stretched
-    from mobilesplit.client.samples import Tensors, input_tensors
-
-    if isinstance(sample, Tensors):
-        return sample.arrays, [0.0]
-    runs = [
-        stretched(lambda: input_tensors(sample, bundle.manifest), facts.general_slowdown)
-        for _ in range(_SIDE_SAMPLES + 1)
-    ]
-    return runs[0][0], [sample_ms for _, sample_ms in runs[1:]]
-
-
-def _codecs(
-    bundle: Bundle,
-    entry: BundleCut,
-    head: HeadMeasurement | None,
-    connection: CloudConnection,
-    tails: TailProfile,
-    sample: Sample,
-    facts: DeviceFacts,
-) -> dict[str, CodecCost]:
-    """Bytes, encode and decode samples of every codec that the server takes at a cut.
-
-    What the program encodes was measured with the head; the rest is encoded here.
-    """
-    import numpy as np
-
-    from mobilesplit.client.device_side import stretched
-    from mobilesplit.client.samples import Photo
-    from mobilesplit.core.profiles import CodecCost
-    from mobilesplit.wire.codecs import encode, expected_blobs
-
-    boundary, preprocess = entry.cut.boundary, bundle.manifest.preprocess
-    names = connection.welcome.codecs.get(entry.cut.id, ())
-    costs = {}
-    for name in names:
-        decode_ms = tails.decode_ms[entry.cut.id][name]
-        if name == "original":
-            if isinstance(sample, Photo):
-                costs[name] = _original(connection, entry, sample)
-            continue
-        specs = expected_blobs(name, boundary, preprocess)
-        if head is not None and name in head.encode_ms:
-            samples = head.encode_ms[name]
-        else:
-            tensors = tuple(np.zeros(spec.shape, spec.dtype) for spec in
-                            (specs if name == "uint8" else boundary))  # fmt: skip
-            samples = [
-                stretched(lambda n=name, t=tensors: encode(n, t, boundary, preprocess),  # type: ignore[misc]
-                          facts.general_slowdown)[1]
-                for _ in range(_SIDE_SAMPLES)
-            ]  # fmt: skip
-        costs[name] = CodecCost(
-            bytes=sum(spec.nbytes for spec in specs),
-            encode_ms=tuple(samples),
-            decode_ms=decode_ms,
-        )
-    # At `output` nothing is sent; the document asks for a codec all the same.
-    return costs or {"raw": CodecCost(bytes=entry.cut.boundary_nbytes)}
-
-
-def _original(connection: CloudConnection, entry: BundleCut, photo: Photo) -> CodecCost:
-    """What this very photo costs the server to decode and prepare, by its own clock."""
-    import numpy as np
-
-    from mobilesplit.core.profiles import CodecCost
-    from mobilesplit.wire.frames import Blob
-
-    blob = Blob("photo", np.frombuffer(photo.data, np.uint8))
-    answers = [
-        connection.run_tail(entry.cut.id, "original", (blob,)) for _ in range(_SIDE_SAMPLES + 1)
-    ]
-    return CodecCost(
-        bytes=len(photo.data), decode_ms=tuple(answer.decode_ms for answer in answers[1:])
-    )
-
-
-def _cut_profile(
-    entry: BundleCut,
-    head: HeadMeasurement | None,
-    tails: TailProfile,
-    codecs: dict[str, CodecCost],
-) -> CutProfile:
-    from mobilesplit.core.profiles import CutProfile
-
-    return CutProfile(
-        id=entry.cut.id,
-        depth=entry.cut.depth,
-        boundary=entry.cut.boundary,
-        codecs=codecs,
-        # Nothing runs in front of `input`, and nothing behind `output`.
-        head_ms=tuple(head.latency_ms) if head else (0.0,),
-        tail_ms={"1": tails.tail_ms.get(entry.cut.id, (0.0,))},
-        head_energy_mj=head.energy_mj if head else 0.0,
-        head_peak_bytes=head.peak_bytes if head else None,
-    )
+    if operators := made.provenance.get("operators"):
+        stdout.print()
+        table = operators_table(made.cuts[-1].id, operators)
+        print_table(table.title, table.columns, table.rows)
+    stderr.print(f"wrote {file}", soft_wrap=True)

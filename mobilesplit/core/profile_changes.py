@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from mobilesplit.core.profiles import CutProfile, Profile
@@ -20,7 +19,7 @@ class Change:
     new_ms: float
     """Median now."""
     noise: float | None
-    """Largest change, as a share of the old median, that the two 95 % intervals explain; None
+    """Largest change, as a share of the old median, at which the two 95 % intervals meet; None
     where one has no interval."""
 
     @property
@@ -70,7 +69,7 @@ def _change(old: CutProfile, new: CutProfile) -> Change:
     intervals = interval_of(old), interval_of(new)
     noise = None
     if intervals[0] is not None and intervals[1] is not None and old_ms:
-        noise = math.hypot(intervals[0].half_width, intervals[1].half_width) / old_ms
+        noise = (intervals[0].half_width + intervals[1].half_width) / old_ms
     return Change(new.id, old_ms, new_ms, noise)
 
 
@@ -89,20 +88,18 @@ def _remarks(old: Profile, new: Profile) -> list[str]:
         ("Android version", old.device.android, new.device.android),
         ("program", *(p.provenance.get("bundle_program_sha256") for p in (old, new))),
         ("runner", *(_runner(p) for p in (old, new))),
-        ("settings", *(p.provenance.get("settings") for p in (old, new))),
+        *(
+            (f"setting {name}", *(_settings(p).get(name) for p in (old, new)))
+            for name in sorted(_settings(old).keys() | _settings(new).keys())
+        ),
     )
-    return [
-        f"another {what}: {_short(was)}, now {_short(now)}"
-        for what, was, now in pairs
-        if was != now
-    ]
+    return [f"another {what}: {was}, now {now}" for what, was, now in pairs if was != now]
+
+
+def _settings(profile: Profile) -> dict[str, object]:
+    return dict(profile.provenance.get("settings") or {})
 
 
 def _runner(profile: Profile) -> object:
     started = profile.provenance.get("runner") or {}
     return {key: started.get(key) for key in ("runner", "version", "executorch", "threads")}
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

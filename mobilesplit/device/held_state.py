@@ -61,7 +61,7 @@ def held_state(
     # The way back lies there before the first step is made.
     _write_script(device, [undo for _, undo in wanted])
     guard = device.open_shell(
-        f"trap '' HUP INT TERM; read answer; "
+        f"trap '' HUP INT TERM PIPE; read answer; "
         f'test "$answer" = done || sh {shlex.quote(RESTORE_SCRIPT)}'
     )
     refused = []

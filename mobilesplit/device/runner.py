@@ -1,4 +1,4 @@
-"""The runner on a device: a session that runs heads, and a benchmark that streams raw samples."""
+"""The runner on a device: a session that runs heads; bench.py has its benchmark."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 import math
 import shlex
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -20,22 +18,6 @@ from mobilesplit.device.shell_stream import ShellStream
 
 MAX_OUTPUT_NBYTES = 1 << 30
 """A boundary larger than this is taken for nonsense."""
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """When warm-up and measurement end: go on while (runs < min or time < min_s), up to max_s."""
-
-    warmup_runs: int = 2
-    """Inferences before any counts, besides the very first, which never does."""
-    min_runs: int = 5
-    """Fewest samples."""
-    min_s: float = 0.5
-    """Least time spent measuring."""
-    max_s: float = 20.0
-    """Most time spent measuring."""
-    threads: int = 1
-    """Threads of the runner."""
 
 
 class RunnerSession:
@@ -164,58 +146,6 @@ class RunnerSession:
             stderr=self._stream.stderr_text,
             next_step="Run `mobilesplit push` again.",
         )
-
-
-class Bench:
-    """A benchmark under way: iterate over its events; it waits at every ``waiting`` for `go`."""
-
-    def __init__(
-        self,
-        device: Device,
-        pushed: Pushed,
-        *,
-        methods: list[str],
-        inputs: list[str],
-        settings: BenchSettings,
-    ) -> None:
-        arguments = [pushed.runner, "bench", "--program", pushed.program]
-        arguments += ["--methods", ",".join(methods), "--wait"]
-        for path in inputs:
-            arguments += ["--input", path]
-        arguments += ["--threads", str(settings.threads)]
-        arguments += ["--warmup-runs", str(settings.warmup_runs)]
-        arguments += ["--min-runs", str(settings.min_runs)]
-        arguments += ["--min-s", str(settings.min_s), "--max-s", str(settings.max_s)]
-        self._command = shlex.join(arguments)
-        self._device = device
-        self._stream = device.open_shell(self._command)
-        self._timeout_s = settings.max_s + 60.0
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Each JSON line of the runner, until it ends well.
-
-        Raises:
-            RunnerError: it reported an error or ended with another code than 0.
-        """
-        while True:
-            event = read_event(self._device, self._stream, self._command, self._timeout_s)
-            if event is None:
-                return
-            yield event
-
-    def go(self) -> None:
-        """Let the runner go on after a ``waiting`` event."""
-        self._stream.write(b"go\n")
-
-    def close(self) -> None:
-        """End the runner; twice is fine."""
-        self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read_event(

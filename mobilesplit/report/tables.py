@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mobilesplit.core.comparison import Comparison, ModeResult
+from mobilesplit.core.profile_changes import Changes
 from mobilesplit.core.profiles import CutProfile, Profile
 from mobilesplit.core.statistics import median, percentile
 
@@ -83,11 +84,12 @@ def classes_table(comparison: Comparison) -> TextTable:
 
 def cuts_table(profile: Profile) -> TextTable:
     """Every profiled cut: boundary, head, tail, energy, memory."""
-    kind = "emulated" if profile.device.emulated else "measured"
+    kind = "measured, phone emulated" if profile.device.emulated else "measured"
     return TextTable(
-        f"Profile of {profile.model} on {profile.device.name} ({kind}), cloud {profile.cloud.name};"
-        f" mJ {'modelled' if profile.device.emulated else 'measured'}",
-        ("cut", "raw KB", "head p50", "p95 ms", "n", "tail p50 ms", "mJ", "peak MB"),
+        f"Profile of {profile.model} on {profile.device.name}, ms ({kind}; ±: 95 % interval of the"
+        f" median), cloud {profile.cloud.name}; mJ"
+        f" {'modelled' if profile.device.emulated else 'measured'}; MB: peak",
+        ("cut", "raw KB", "head p50", "±", "p95 ms", "n", "tail", "mJ", "MB", "verdict"),
         [_cut_row(cut) for cut in profile.cuts],
     )
 
@@ -99,9 +101,56 @@ def _cut_row(cut: CutProfile) -> tuple[str, ...]:
         cut.id,
         f"{raw.bytes / 1e3:.1f}" if raw else "-",
         f"{median(cut.head_ms):.1f}",
+        _plus_minus(cut),
         f"{percentile(cut.head_ms, 0.95):.1f}",
         f"{len(cut.head_ms)}",
         f"{median(tail):.2f}",
         "-" if cut.head_energy_mj is None else f"{cut.head_energy_mj:.0f}",
         "-" if cut.head_peak_bytes is None else f"{cut.head_peak_bytes / 1e6:.0f}",
+        "-" if cut.verdict is None else cut.verdict.verdict.replace("_", " "),
+    )
+
+
+def _plus_minus(cut: CutProfile) -> str:
+    if cut.verdict is None or cut.verdict.interval_ms is None:
+        return "-"
+    low_ms, high_ms = cut.verdict.interval_ms
+    return f"{(high_ms - low_ms) / 2:.1f}"
+
+
+def operators_table(cut: str, operators: Sequence[Mapping[str, Any]]) -> TextTable:
+    """Where a head's time goes: rows of a profile's ``provenance.operators``."""
+    return TextTable(
+        f"Operators of the head at {cut}, medians in ms with the trace on, which costs time too",
+        ("operator", "by", "calls", "ms", "share"),
+        [
+            (
+                str(row["name"]),
+                "delegate" if row["delegated"] else "kernel",
+                str(row["calls"]),
+                f"{row['median_ms']:.3f}",
+                f"{row['share']:.1%}",
+            )
+            for row in operators
+        ],
+    )
+
+
+def changes_table(changes: Changes) -> TextTable:
+    """Every head then and now, and whether the change is more than noise."""
+    answers = {True: "yes", False: "no", None: "too few samples to tell"}
+    return TextTable(
+        "Changed since, medians in ms; noise: what the two 95 % intervals explain",
+        ("cut", "then", "now", "change", "noise", "real"),
+        [
+            (
+                change.cut,
+                f"{change.old_ms:.2f}",
+                f"{change.new_ms:.2f}",
+                f"{change.ratio:+.1%}",
+                "-" if change.noise is None else f"{change.noise:.1%}",
+                answers[change.is_real],
+            )
+            for change in changes.heads
+        ],
     )

@@ -16,11 +16,8 @@ from itertools import accumulate
 
 from mobilesplit.core.statistics import (
     Interval,
-    blocks,
-    mean,
     median,
     median_interval,
-    std,
     t_95,
 )
 from mobilesplit.device.profiling.journal import Loaded, Measured, Record, ThermalChecked
@@ -28,6 +25,8 @@ from mobilesplit.device.profiling.plan import CHAIN, HeadPlan, anchor_id
 
 _LEAST_RATIOS = 3
 """Fewer paired rounds say nothing about how sure a ratio is."""
+_MAD_TO_STD = 1.4826
+"""From a median absolute deviation to the standard deviation of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +217,13 @@ def _ratios(measured: Sequence[Measured], series: str, index: int) -> list[float
 
 
 def _ratio_half_width(ratios: Sequence[float]) -> float | None:
-    """Of the median, taken to be about as sure as the mean of the ratios' blocks."""
+    """Of the median's 95 % interval, with the spread taken from the median deviation: among so few
+    ratios a single disturbed run must not make up all of it."""
     if len(ratios) < _LEAST_RATIOS:
         return None
-    values = [mean(block) for block in blocks(ratios)] if len(ratios) >= 8 else list(ratios)
-    return t_95(len(values) - 1) * std(values) / math.sqrt(len(values))
+    middle = median(ratios)
+    spread = _MAD_TO_STD * median([abs(ratio - middle) for ratio in ratios])
+    return t_95(len(ratios) - 1) * spread / math.sqrt(len(ratios))
 
 
 def _interpolated(line: Sequence[tuple[float, Correction]], at_ms: float) -> Correction:
@@ -266,8 +267,8 @@ def _add_loading(plan: HeadPlan, heads: dict[str, Head], records: Sequence[Recor
             continue
         if load is not None:
             head.load_ms, head.first_ms = sum(load.load_ms), sum(load.first_ms)
-            head.peak_bytes, head.peak_alone = max(load.peak_rss_bytes), load.alone
-            if load.alone and entry.cut.id in chain_peaks:
+            head.peak_bytes, head.peak_alone = max(load.peak_rss_bytes, default=None), load.alone
+            if head.peak_bytes is not None and load.alone and entry.cut.id in chain_peaks:
                 known.append((chain_peaks[entry.cut.id], head.peak_bytes))
         elif chain is not None:
             index = [e.cut.id for e in plan.chain].index(entry.cut.id)

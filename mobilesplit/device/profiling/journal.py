@@ -65,8 +65,8 @@ class Loaded(Document):
     """Of each method."""
     first_ms: tuple[float, ...]
     """Each method's first inference."""
-    peak_rss_bytes: tuple[int, ...]
-    """Peak of the process after each method's first inference."""
+    peak_rss_bytes: tuple[int, ...] = ()
+    """Peak of the process after each method's first inference; empty where nobody said."""
     alone: bool
     """Whether nothing else was loaded, so that the peaks are the series' own."""
 

@@ -28,6 +28,7 @@ from mobilesplit.device.profiling.plan import (
     ENCODED,
     HeadPlan,
     anchor_id,
+    runs_per_turn,
     with_encoders,
 )
 from mobilesplit.device.profiling.settings import ProfileSettings
@@ -157,17 +158,20 @@ class _Measuring:
 
     def session_target(self, series: str) -> int:
         """Samples that a series has at the end of the next session: an equal share each."""
-        share = math.ceil(self._settings.min_runs / self._settings.sessions)
         done = self.runs_done(series)
-        return min(self._settings.min_runs, (done // share + 1) * share)
+        return min(self._settings.min_runs, (done // self.share + 1) * self.share)
+
+    @property
+    def share(self) -> int:
+        """A session's share of the fewest samples."""
+        return math.ceil(self._settings.min_runs / self._settings.sessions)
 
     def has_least(self, series: str) -> bool:
         """Whether a series has its fewest samples and seconds."""
-        settings = self._settings
+        if self.runs_done(series) < self._settings.min_runs:
+            return False
         spent_s = measured_s(self._journal.records, series)
-        return self.runs_done(series) >= settings.min_runs and (
-            spent_s >= settings.min_s or spent_s >= settings.max_s
-        )
+        return spent_s >= self._settings.min_s or self.is_exhausted(series)
 
     def is_exhausted(self, series: str) -> bool:
         """Whether a series has its most samples or seconds."""
@@ -294,7 +298,8 @@ class _Session:
         self._load(CHAIN, plan.stages(), alone=self._number == 0)
         self._warm_up(CHAIN)
         target = measuring.session_target(CHAIN)
-        passes = plan.passes_per_round(math.ceil(measuring.settings.min_runs))
+        settings = measuring.settings
+        passes = plan.passes_per_round(settings.min_runs, settings.sessions)
         anchors: Sequence[BundleCut] = plan.anchors
         round_number = 0
         while True:
@@ -326,8 +331,9 @@ class _Session:
             self._warm_up(series)
             target = measuring.session_target(series)
             while True:
-                missing = max(1, target - measuring.runs_done(series))
-                self._measure(series, place, Rule(missing, max_s=measuring.settings.max_s))
+                missing = target - measuring.runs_done(series)
+                count = missing if missing > 0 else measuring.share
+                self._measure(series, place, Rule(count, max_s=measuring.settings.max_s))
                 measuring.report(
                     self._number, f"{entry.cut.id}, head {place + 1} of {len(plan.cuts)}"
                 )
@@ -349,22 +355,15 @@ class _Session:
         measuring.check_thermal(self._number, len(plan.cuts), now=True)
 
     def _round(self, number: int, passes: int, anchors: Sequence[BundleCut]) -> None:
-        """Some passes, and each anchor once, one after the other in random order."""
+        """Some passes, then the anchors, each in its turn, in random order."""
         for entry in anchors:
             if anchor_id(entry) not in self._loaded:
                 self._load(anchor_id(entry), [_head(entry)], alone=False)
-                self._run(anchor_id(entry), number, "warmup", _ONE_RUN)
-        seed = self._all.settings.seed
+        self._measure(CHAIN, number, Rule(passes))
         plan = replace(self._all.plan, anchors=tuple(anchors))
-        order = plan.order(seed, number * 1000 + self._number)
-        # Spread between the passes: what has just run leaves its marks in the caches.
-        each, rest = divmod(passes, len(order) + 1)
-        for place in range(len(order) + 1):
-            count = each + (place < rest)
-            if count:
-                self._measure(CHAIN, number, Rule(count))
-            if place < len(order):
-                self._measure(anchor_id(order[place]), number, _ONE_RUN)
+        for entry in plan.order(self._all.settings.seed, number * 1000 + self._number):
+            self._run(anchor_id(entry), number, "warmup", _ONE_RUN)
+            self._measure(anchor_id(entry), number, Rule(runs_per_turn(entry)))
 
     def _load(self, series: str, methods: Sequence[str], *, alone: bool) -> None:
         loaded = self._bench.load(series, methods)

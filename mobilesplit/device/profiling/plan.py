@@ -8,10 +8,10 @@ what they say corrects the others (heads.py).
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from mobilesplit.core.cuts import INPUT
 from mobilesplit.core.errors import UnknownNameError
@@ -21,12 +21,14 @@ CHAIN = "chain"
 """Id of the series of all stages."""
 ENCODED = "encoded"
 """Id of the same with the encoders."""
-_WIDEST_GAP = 0.55
-"""Of the model's work between anchors: the correction is a straight line between them."""
-_ROUND_PASSES = 8
-"""Passes over the stages for every run of each anchor: the anchors then cost about a quarter."""
-_LEAST_ANCHOR_RUNS = 4
-"""Runs of an anchor, where there are samples enough: fewer would leave its ratio to chance."""
+_SHALLOWER = 0.75
+"""Of an anchor's work: a head above that is close enough to it."""
+_ROUND_PASSES = 16
+"""Passes over the stages between two turns of the anchors, which then cost about a third."""
+_CHEAP_SHARE = 0.2
+"""Of the model's work: a head below it is run more often in its turn."""
+_LEAST_TURNS = 4
+"""Of an anchor, where there are samples enough: fewer would leave its ratio to chance."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,13 @@ class HeadPlan:
         ]
         return names if names != self.stages() else []
 
-    def passes_per_round(self, runs: int) -> int:
-        """Passes over the stages between two runs of each anchor, of ``runs`` in all."""
-        return max(1, min(_ROUND_PASSES, runs // _LEAST_ANCHOR_RUNS))
+    def passes_per_round(self, runs: int, sessions: int) -> int:
+        """Passes over the stages between the anchors' turns, so that ``sessions`` of whole rounds
+        come to ``runs`` passes or hardly more."""
+        share = math.ceil(runs / sessions)
+        least = math.ceil(min(_LEAST_TURNS, runs // 4) / sessions)
+        rounds = max(1, least, round(share / _ROUND_PASSES))
+        return math.ceil(share / rounds)
 
     def order(self, seed: int, round_number: int) -> list[BundleCut]:
         """The anchors as this round runs them: drift then favours none."""
@@ -68,6 +74,15 @@ class HeadPlan:
 def anchor_id(entry: BundleCut) -> str:
     """Id of the series of one head alone."""
     return f"head.{entry.cut.depth}"
+
+
+def runs_per_turn(entry: BundleCut) -> int:
+    """How often an anchor runs when it is its turn, besides once before any counts.
+
+    A head that follows something else finds the caches full of that. Run back to back, as heads
+    alone are, it would not; and the shallower it is, the more that is of its time.
+    """
+    return 3 if entry.cut.device_share < _CHEAP_SHARE else 1
 
 
 def with_encoders(method: str, entry: BundleCut | None) -> str:
@@ -102,27 +117,19 @@ def plan_heads(
 
 def _anchors(wanted: Sequence[BundleCut]) -> list[BundleCut]:
     """The deepest head; those that were lowered by themselves, for they are other programs than
-    their stages; and composed ones, until no gap between those is wide."""
+    their stages; and of the composed ones always the next at about half of the work.
+
+    Shallow heads are cheap to run and each stage is a larger part of them, so the anchors lie
+    closer there; together those that are composed cost twice the whole model.
+    """
     chosen = {wanted[-1].cut.depth} | {entry.cut.depth for entry in wanted if entry.fused}
-    composed = [entry for entry in wanted if not entry.fused]
-    while (widest := _middle_of_widest_gap(composed, chosen)) is not None:
-        chosen.add(widest)
+    left = [entry for entry in wanted if not entry.fused and entry.cut.device_share > 0]
+    share = wanted[-1].cut.device_share
+    while left := [entry for entry in left if entry.cut.device_share < share * _SHALLOWER]:
+        following = min(left, key=lambda e: abs(math.log(e.cut.device_share / (share / 2))))
+        chosen.add(following.cut.depth)
+        share = following.cut.device_share
     return [entry for entry in wanted if entry.cut.depth in chosen]
-
-
-def _middle_of_widest_gap(composed: Sequence[BundleCut], chosen: set[int]) -> int | None:
-    """Depth of the composed cut nearest to the middle of the widest gap in work between anchors."""
-    shares = [0.0] + [e.cut.device_share for e in composed if e.cut.depth in chosen]
-    gap, low = max(((b - a, a) for a, b in pairwise(shares)), default=(0.0, 0.0))
-    between = [
-        entry
-        for entry in composed
-        if entry.cut.depth not in chosen and low < entry.cut.device_share < low + gap
-    ]
-    if gap <= _WIDEST_GAP or not between:
-        return None
-    middle = low + gap / 2
-    return min(between, key=lambda entry: abs(entry.cut.device_share - middle)).cut.depth
 
 
 def _name(method: str | None) -> str:

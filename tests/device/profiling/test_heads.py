@@ -42,8 +42,9 @@ def rounds(count: int, alone: dict[int, float], stages: tuple[float, ...]) -> li
 
 def test_a_head_is_the_sum_of_its_stages_times_what_the_anchors_say() -> None:
     plan = plan_heads(chain_of(4))
-    assert [e.cut.depth for e in plan.anchors] == [2, 4]
-    # Stages of 1, 2, 3, 4 ms. Head 2 alone takes 0.9 of its 3 ms, head 4 alone 0.8 of its 10 ms.
+    assert [e.cut.depth for e in plan.anchors] == [1, 2, 4]
+    # Stages of 1, 2, 3, 4 ms. Head 2 alone takes 0.9 of its 3 ms, head 4 alone 0.8 of its 10 ms;
+    # head 1 has not run alone yet.
     records = rounds(5, {2: 2.7, 4: 8.0}, (1.0, 2.0, 3.0, 4.0))
     heads = heads_of(plan, records)
     assert list(heads) == ["c1", "c2", "c3", "output"]

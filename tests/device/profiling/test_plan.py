@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from mobilesplit.core.errors import UnknownNameError
-from mobilesplit.device.profiling.plan import plan_heads
+from mobilesplit.device.profiling.plan import plan_heads, runs_per_turn
 from tests.device.profiling.bundles import chain_of
 
 
@@ -18,18 +16,32 @@ def test_one_pass_runs_every_stage_up_to_the_deepest_cut_wanted() -> None:
     assert plan.anchors[-1].cut.id == "c7"
 
 
-def test_no_gap_between_the_anchors_is_over_half_of_the_work() -> None:
+def test_every_head_has_an_anchor_of_at_most_three_times_its_work() -> None:
     for heads in (2, 3, 5, 16, 40):
-        shares = [0.0, *(e.cut.device_share for e in plan_heads(chain_of(heads)).anchors)]
-        gaps = [b - a for a, b in itertools.pairwise(shares)]
-        assert max(gaps) <= 0.55
+        plan = plan_heads(chain_of(heads))
+        shares = [e.cut.device_share for e in plan.anchors]
         assert shares[-1] == 1.0
+        for entry in plan.cuts:
+            assert min(s for s in shares if s >= entry.cut.device_share) <= (
+                3 * entry.cut.device_share
+            )
 
 
 def test_the_anchors_cost_no_more_than_a_third_of_the_passes() -> None:
-    plan = plan_heads(chain_of(16))
-    in_models = sum(entry.cut.device_share for entry in plan.anchors)
-    assert in_models / plan.passes_per_round(50) < 1 / 3
+    for heads in (5, 16, 40):
+        plan = plan_heads(chain_of(heads))
+        in_models = sum((1 + runs_per_turn(e)) * e.cut.device_share for e in plan.anchors)
+        assert in_models / plan.passes_per_round(100, 3) < 1 / 3
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 3, 5])
+@pytest.mark.parametrize("runs", [1, 5, 8, 20, 50, 100, 300])
+def test_whole_rounds_come_to_the_samples_wanted_or_hardly_more(runs: int, sessions: int) -> None:
+    passes = plan_heads(chain_of(4)).passes_per_round(runs, sessions)
+    share = -(-runs // sessions)
+    rounds = -(-share // passes)
+    assert runs <= rounds * passes * sessions <= 1.25 * runs + 2 * sessions
+    assert rounds * sessions >= min(4, runs // 4)
 
 
 @pytest.mark.parametrize(

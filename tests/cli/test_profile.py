@@ -1,0 +1,242 @@
+"""`mobilesplit profile`: cut off anywhere and resumed, judged, compared, on several devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobilesplit.core.profiles import Profile
+from tests.cli.conftest import LIMIT_S, Home, interrupt
+
+QUICK = ("--min-s", 0, "--cool-max-s", 0)
+RUNS = 60
+
+
+@pytest.fixture
+def phone(home: Home) -> dict[str, Any]:
+    started: dict[str, Any] = home.json("emulator", "start", "--device", "flagship-2024")
+    return started
+
+
+def profile(home: Home, bundle: Path, out: Path, *more: object) -> tuple[int, str, str]:
+    done = home.run(
+        "profile", bundle, "--out", out, "--min-runs", RUNS, "--max-runs", RUNS, *QUICK, *more
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def cut_off(
+    home: Home, bundle: Path, out: Path, lines: int, number: signal.Signals, *more: object
+) -> int:
+    """Start a profile and end it once its journal has so many lines; its exit code."""
+    journal = out.with_suffix(".jsonl")
+    process = home.start(
+        "profile", bundle, "--out", out, "--min-runs", RUNS, "--max-runs", RUNS, *QUICK, *more
+    )
+    deadline_s = time.monotonic() + LIMIT_S
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+    if number == signal.SIGINT:
+        interrupt(process)
+    else:
+        os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    return int(process.returncode)
+
+
+def setting(home: Home, phone: dict[str, Any]) -> str:
+    """What the screen's setting is on the phone: the profile holds it at 7."""
+    state = next((home.path / "state").rglob("phone.json"))
+    assert state.exists()
+    from mobilesplit.device.connect import connect
+
+    with connect(phone["serial"], key_folder=home.path / "keys") as device:
+        deadline_s = time.monotonic() + 10
+        while device.shell("test -f /data/local/tmp/mobilesplit/restore.sh").exit_code == 0:
+            assert time.monotonic() < deadline_s, "nobody restored the phone"
+            time.sleep(0.05)
+        return device.check_shell("settings get global stay_on_while_plugged_in")
+
+
+def samples(out: Path) -> dict[str, int]:
+    return {cut["id"]: len(cut["head_ms"]) for cut in json.loads(out.read_text())["cuts"]}
+
+
+def test_cut_off_again_and_again_the_resumed_profile_has_every_cut_once(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    was = setting(home, phone)
+    assert cut_off(home, tiny_bundle, out, 6, signal.SIGKILL) == -signal.SIGKILL
+    assert setting(home, phone) == was
+    assert cut_off(home, tiny_bundle, out, 20, signal.SIGINT, "--resume") == 130
+    assert setting(home, phone) == was
+    assert not out.exists()
+    code, _, stderr = profile(home, tiny_bundle, out, "--resume")
+    assert code in (0, 5), stderr
+    cuts = [cut.cut.id for cut in _manifest(tiny_bundle).cuts]
+    assert list(samples(out)) == cuts
+    # Whole rounds: at least what was asked for, and no round twice.
+    assert all(
+        RUNS <= count <= 1.25 * RUNS for cut, count in samples(out).items() if cut != "input"
+    )
+    rounds = [
+        (line["session"], line["round"], line["series"], line["at_ms"][0])
+        for line in map(json.loads, out.with_suffix(".jsonl").read_text().splitlines())
+        if line["record"] == "runs"
+    ]
+    assert len(set(rounds)) == len(rounds)
+    assert setting(home, phone) == was
+    home.run("emulator", "stop", "--all")
+    home.wait_until_nothing_runs()
+
+
+def _manifest(bundle: Path) -> Any:
+    from mobilesplit.export.bundle import load_bundle
+
+    return load_bundle(bundle).manifest
+
+
+@pytest.mark.parametrize("nbytes", [3_000, 12_000, 40_000])
+def test_a_phone_that_drops_the_connection_can_be_gone_on_with(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path, nbytes: int
+) -> None:
+    out = tmp_path / "profile.json"
+    home.json("push", tiny_bundle)
+    home.json("emulator", "fault", phone["name"], f"disconnect_after_nbytes={nbytes}")
+    code, _, stderr = profile(home, tiny_bundle, out)
+    if code in (3, 4):
+        assert phone["serial"] in stderr
+        assert not out.exists()
+        resumed = ["--resume"] if out.with_suffix(".jsonl").exists() else []
+        code, _, stderr = profile(home, tiny_bundle, out, *resumed)
+    assert code in (0, 5), stderr
+    assert list(samples(out)) == [cut.cut.id for cut in _manifest(tiny_bundle).cuts]
+
+
+def test_a_profile_of_other_settings_is_not_gone_on_with(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    cut_off(home, tiny_bundle, out, 6, signal.SIGKILL)
+    code, _, stderr = profile(home, tiny_bundle, out, "--resume", "--threads", 2)
+    assert code == 2
+    assert "measured with another settings" in stderr
+    assert "without --resume" in stderr
+
+
+def test_without_a_journal_there_is_nothing_to_go_on_with(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    code, _, stderr = profile(home, tiny_bundle, tmp_path / "p.json", "--resume")
+    assert code == 2
+    assert "Profile without --resume first" in stderr
+
+
+def test_a_phone_that_is_held_back_gives_exit_5_and_says_so(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    home.json("emulator", "fault", phone["name"], "thermal_status=3")
+    code, stdout, stderr = profile(home, tiny_bundle, out)
+    assert code == 5, stderr
+    assert "throttled" in stdout
+    assert "Android held the device back" in stdout
+    document = Profile.load(out.read_text(), source="out")
+    assert {cut.verdict.verdict for cut in document.cuts if cut.verdict} == {"throttled"}
+
+
+def test_too_few_samples_give_exit_5(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    done = home.run(
+        "profile", tiny_bundle, "--out", tmp_path / "p.json",
+        "--min-runs", 4, "--max-runs", 4, "--sessions", 1, *QUICK,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert "too few samples" in done.stdout
+
+
+def test_only_the_cuts_wanted_are_in_the_profile(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    second = _manifest(tiny_bundle).cuts[1].cut.id
+    code, _, stderr = profile(home, tiny_bundle, out, "--cuts", second)
+    assert code in (0, 5), stderr
+    assert list(samples(out)) == ["input", second]
+    code, _, stderr = profile(home, tiny_bundle, out, "--cuts", "nowhere")
+    assert code == 2
+    assert "Known: " in stderr
+
+
+def test_a_profile_is_compared_with_an_older_one(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    profile(home, tiny_bundle, old)
+    home.json("emulator", "fault", phone["name"], "slowdown_factor=3")
+    _, stdout, _ = profile(home, tiny_bundle, new, "--compare", old)
+    assert "Changed since" in stdout
+    changed = home.run("compare", old, new, "--json")
+    assert changed.returncode == 1, changed.stderr
+    heads = json.loads(changed.stdout)["heads"]
+    # Declared three times slower: measured so within a tenth.
+    whole = next(head for head in heads if head["cut"] == "output")
+    assert whole["is_real"]
+    assert whole["ratio"] == pytest.approx(2.0, abs=0.3)
+    assert home.run("compare", old, old).returncode == 0
+
+
+def test_all_devices_are_measured_and_the_one_that_fails_is_named(
+    home: Home, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    phones = [
+        home.json("emulator", "start", "--name", name, "--device", "flagship-2024")
+        for name in ("one", "two", "three")
+    ]
+    home.json("emulator", "fault", "three", "wrong_abi=true")
+    code, stdout, stderr = profile(home, tiny_bundle, tmp_path / "p.json", "--all-devices")
+    assert code == 3, stderr
+    assert phones[2]["serial"] in stderr
+    for started in phones[:2]:
+        file = tmp_path / f"p-{started['serial'].replace(':', '_')}.json"
+        assert Profile.load(file.read_text(), source="out").device.serial == started["serial"]
+    assert stdout.count("Profile of") == 2
+
+
+def test_a_budget_ends_the_profile_in_time_and_keeps_every_cut(
+    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    done = home.run(
+        "profile", tiny_bundle, "--out", out, "--budget", "4s", "--min-runs", 12, "--min-s", 0,
+        "--max-runs", 100_000, "--precision", 0.001, "--link", "lte", "--sla-ms", 200,
+    )  # fmt: skip
+    assert done.returncode in (0, 5), done.stderr
+    assert list(samples(out)) == [cut.cut.id for cut in _manifest(tiny_bundle).cuts]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--budget", "soon"), "'soon' is no duration"),
+        (("--sla-ms", "100"), "what --budget spends"),
+        (("--all-devices", "--serial", "x:1"), "exclude each other"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    home: Home, tiny_bundle: Path, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    code, _, stderr = profile(home, tiny_bundle, tmp_path / "p.json", *words)
+    assert code == 2
+    assert says in stderr
+    assert len(stderr.strip().splitlines()) == 1
