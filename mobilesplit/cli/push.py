@@ -27,7 +27,8 @@ def push(
         single_step("push", quiet=as_json) as step,
         connect(choose_serial(serial)) as device,
     ):
-        runner = runner_for(device, chosen=own_runner, progress=step.note)
+        torchscript = loaded.manifest.format == "torchscript"
+        runner = runner_for(device, torchscript=torchscript, chosen=own_runner, progress=step.note)
         pushed = push_bundle(device, loaded, runner.path, progress=step.note)
     if as_json:
         print_json(

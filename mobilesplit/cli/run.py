@@ -77,7 +77,8 @@ def run(
         connect(choose_serial(serial)) as device,
     ):
         facts = read_facts(device)
-        runner = runner_for(device, chosen=own_runner, progress=step.note)
+        torchscript = loaded.manifest.format == "torchscript"
+        runner = runner_for(device, torchscript=torchscript, chosen=own_runner, progress=step.note)
         pushed = push_bundle(device, loaded, runner.path, progress=step.note)
         to_cloud = partial(CloudConnection.open, cloud, loaded.manifest.model) if cloud else None
         with (

@@ -127,7 +127,8 @@ class BundleCut(Document):
     cut: Cut
     """The place."""
     method: Method | None = None
-    """Method of the program that runs the head; None at ``input``."""
+    """Method of the program that runs the head, or the stem of its TorchScript files; None at
+    ``input``."""
     stage_method: Method | None = None
     """Method that runs the stage which ends here, from the cut before; None at ``input``. One
     after the other the stages compute every boundary in one pass."""

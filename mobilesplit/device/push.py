@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from mobilesplit.core.errors import DeviceError, UsageError
 from mobilesplit.core.manifest import Bundle, Manifest
 from mobilesplit.device.device import Device
+from mobilesplit.device.runner_build.torchscript import write_script_program
 
 REMOTE_FOLDER = "/data/local/tmp/mobilesplit"
 
@@ -32,30 +34,50 @@ class Pushed:
 def push_bundle(
     device: Device, bundle: Bundle, runner: Path, *, progress: Progress = lambda _: None
 ) -> Pushed:
-    """Bring runner and program to the device.
+    """Bring runner and program to the device; the runner is for the bundle's format.
 
     Raises:
-        UsageError: the bundle has no program for the runner.
+        UsageError: the bundle's TorchScript heads are of an older mobilesplit.
         DeviceError: no room, no permission, or the copy there differs from the file here.
     """
-    name = program_name(bundle.manifest)
-    device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
-    digest = bundle.manifest.sha256[name]
+    torchscript = bundle.manifest.format == "torchscript"
+    push_program = _push_scripts if torchscript else _push_executorch
+    program_path, sent = push_program(device, bundle, progress)
     runner_path = f"{REMOTE_FOLDER}/{runner.name}"
-    # Named by content: two bundles never overwrite each other's program.
-    program_path = f"{REMOTE_FOLDER}/{digest[:16]}.pte"
-    sent = push_file(device, runner, runner_path, mode=0o755, progress=progress)
-    program = bundle.path(name)
-    sent += push_file(device, program, program_path, mode=0o644, progress=progress)
+    sent += push_file(device, runner, runner_path, mode=0o755, progress=progress)
     return Pushed(runner_path, program_path, sent)
+
+
+def _push_executorch(device: Device, bundle: Bundle, progress: Progress) -> tuple[str, int]:
+    """The bundle's program; its path and the bytes sent."""
+    name = program_name(bundle.manifest)
+    # Named by content: two bundles never overwrite each other's program.
+    path = f"{REMOTE_FOLDER}/{bundle.manifest.sha256[name][:16]}.pte"
+    device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
+    return path, push_file(device, bundle.path(name), path, mode=0o644, progress=progress)
+
+
+def _push_scripts(device: Device, bundle: Bundle, progress: Progress) -> tuple[str, int]:
+    """TorchScript heads as the folder that their runner takes; its path and the bytes sent."""
+    with tempfile.TemporaryDirectory(prefix="mobilesplit-") as scratch:
+        program = write_script_program(bundle, Path(scratch) / "program")
+        digest = hashlib.sha256()
+        for file in program:
+            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        folder = f"{REMOTE_FOLDER}/{digest.hexdigest()[:16]}.heads"
+        device.check_shell(f"mkdir -p {folder}")
+        return folder, sum(
+            push_file(device, file, f"{folder}/{file.name}", mode=0o644, progress=progress)
+            for file in program
+        )
 
 
 def program_name(manifest: Manifest) -> str:
     """File of the bundle's ExecuTorch program. Raises UsageError for one of TorchScript heads."""
     if manifest.program is None:
         raise UsageError(
-            "the runner runs ExecuTorch programs, and this bundle has TorchScript heads.",
-            next_step="Export it with --format executorch, or load the heads in an app.",
+            "this bundle has TorchScript heads and no ExecuTorch program.",
+            next_step="Export it with --format executorch.",
         )
     return manifest.program
 

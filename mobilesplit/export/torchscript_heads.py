@@ -58,9 +58,11 @@ class TorchscriptHeads:
                 entries.append(check_input(Head(cut), tails, reference).entry)
                 continue
             checked = self._check(cut, index, tails, reference)
-            scripts = self._scripted[cut.id].files(f"heads/{index:02}")
+            method = f"{index:02}"
+            scripts = self._scripted[cut.id].files(f"heads/{method}")
             files.update(scripts)
-            entries.append(checked.entry.model_copy(update={"scripts": tuple(scripts)}))
+            named = {"scripts": tuple(scripts), "method": method}
+            entries.append(checked.entry.model_copy(update=named))
             if checked.wrong is not None:
                 wrong[cut.id] = checked.wrong
         return CheckedHeads(tuple(entries), wrong, files, program=None)

@@ -363,18 +363,18 @@ def _float_outputs(photo: Path) -> np.ndarray:
 
 
 @pytest.mark.e2e
-def test_torchscript_heads_are_not_for_the_runner_and_push_says_what_is(
+def test_torchscript_heads_run_on_a_virtual_phone_that_allows_their_runner(
     command: Command, home: Home, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     done = command("export", REFERENCE, "--out", out, "--format", "torchscript", "--max-cuts", 2)
     assert done.code == 0, done.err
     assert load_bundle(out).manifest.cuts[-1].scripts
-    home.json("emulator", "start", "--device", "flagship-2024")
-    for words in (("push", out), ("run", out, "--cut", "output")):
-        refusal = home.run(*words)
-        assert refusal.returncode == 2
-        assert re.fullmatch(r"mobilesplit: [^\n]+--format executorch[^\n]+\n", refusal.stderr)
+    runner = home.json("runner", "build", "torchscript")["path"]
+    home.json("emulator", "start", "--device", "flagship-2024", "--allow", runner)
+    assert home.json("push", out)["runner_kind"] == "torchscript"
+    ran = home.json("run", out, "--cut", "output")
+    assert ran["cut"] == "output" and len(ran["outputs"]) == 1
 
 
 @pytest.mark.e2e

@@ -326,8 +326,8 @@ def test_torchscript_heads_are_two_files_a_cut(loaded: LoadedModel, tmp_path: Pa
     assert bundle.manifest.program is None
     assert bundle.manifest.cuts[0].scripts == ()
     for entry in bundle.manifest.cuts[1:]:
-        assert entry.method is None
         assert [Path(name).suffix for name in entry.scripts] == [".pt", ".ptl"]
+        assert {Path(name).stem for name in entry.scripts} == {entry.method}
         inputs = load_file(bundle.path(bundle.manifest.golden_input)).values()
         boundary = torch.jit.load(bundle.path(entry.scripts[0]))(*inputs)
         assert [tuple(tensor.shape) for tensor in boundary] == [

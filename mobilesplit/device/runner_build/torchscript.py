@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mobilesplit import resources
-from mobilesplit.core.manifest import Bundle, BundleCut, Manifest
+from mobilesplit.core.errors import UsageError
+from mobilesplit.core.manifest import Bundle, Manifest
 from mobilesplit.core.tensors import TensorSpec
 from mobilesplit.device.runner_build.cmake_build import CMakeBuild, Progress
 from mobilesplit.device.runner_build.runners import Runner, runner_cache
@@ -54,32 +55,39 @@ def build_torchscript_runner(
     return Runner.at(binary, kind="torchscript", argv=(str(binary),))
 
 
-def script_method(entry: BundleCut) -> str | None:
-    """The runner's name of a TorchScript head: its file's stem. None where there is no head."""
-    return next((Path(name).stem for name in entry.scripts if name.endswith(".pt")), None)
-
-
 def methods_text(manifest: Manifest) -> str:
     """``methods.txt``: what every TorchScript head takes and gives, a line a tensor."""
-    heads = [(script_method(entry), entry.cut.boundary) for entry in manifest.cuts]
     inputs = manifest.cuts[0].cut.boundary
     lines = [
         line
-        for method, boundary in heads
-        if method is not None
-        for line in (*_lines(method, "in", inputs), *_lines(method, "out", boundary))
+        for entry in manifest.cuts
+        if entry.method is not None
+        for line in (
+            *_lines(entry.method, "in", inputs),
+            *_lines(entry.method, "out", entry.cut.boundary),
+        )
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def write_script_program(bundle: Bundle, folder: Path) -> None:
-    """The runner's program of a bundle with TorchScript heads: the new ``folder``."""
+def write_script_program(bundle: Bundle, folder: Path) -> list[Path]:
+    """The runner's program of a bundle with TorchScript heads: the new ``folder``; its files.
+
+    Raises:
+        UsageError: the bundle's heads have no names yet.
+    """
     folder.mkdir(parents=True)
-    for entry in bundle.manifest.cuts:
-        for name in entry.scripts:
-            if name.endswith(".pt"):
-                shutil.copyfile(bundle.path(name), folder / Path(name).name)
+    for entry in bundle.manifest.cuts[1:]:
+        if entry.method is None:
+            raise UsageError(
+                "this bundle's TorchScript heads have no method names: an older mobilesplit "
+                "wrote it.",
+                next_step="Export it again.",
+            )
+        script = next(name for name in entry.scripts if name.endswith(".pt"))
+        shutil.copyfile(bundle.path(script), folder / f"{entry.method}.pt")
     (folder / METHODS_FILE).write_text(methods_text(bundle.manifest))
+    return sorted(folder.iterdir())
 
 
 def _lines(method: str, side: str, tensors: tuple[TensorSpec, ...]) -> Iterator[str]:

@@ -14,7 +14,6 @@ from mobilesplit.device.runner_build.toolchain import find_compiler
 from mobilesplit.device.runner_build.torchscript import (
     build_torchscript_runner,
     methods_text,
-    script_method,
     write_script_program,
 )
 from mobilesplit.export.bundle import load_bundle
@@ -66,7 +65,7 @@ def test_every_head_is_a_method_that_takes_the_input_and_gives_its_boundary(
 ) -> None:
     (info,) = events(run(runner, "info", "--program", program))
     methods = {method["name"]: method for method in info["methods"]}
-    heads = {script_method(entry): entry.cut for entry in bundle.manifest.cuts[1:]}
+    heads = {entry.method: entry.cut for entry in bundle.manifest.cuts[1:]}
     assert set(methods) == set(heads)
     for name, cut in heads.items():
         for side, specs in (("inputs", bundle.manifest.cuts[0].cut.boundary),
@@ -80,7 +79,7 @@ def test_every_head_is_a_method_that_takes_the_input_and_gives_its_boundary(
 def test_a_session_gives_the_golden_outputs_and_goes_on_after_wrong_requests(
     runner: Runner, program: Path, bundle: Bundle, golden_input: np.ndarray
 ) -> None:
-    last = script_method(bundle.manifest.cuts[-1])
+    last = bundle.manifest.cuts[-1].method
     assert last is not None
     stdin = b"".join(
         [
@@ -106,7 +105,7 @@ def test_bench_counts_every_inference_and_scales_by_the_slowdown(
 ) -> None:
     (tmp_path / "x.bin").write_bytes(golden_input.tobytes())
     counter = tmp_path / "counter"
-    method = script_method(bundle.manifest.cuts[-1])
+    method = bundle.manifest.cuts[-1].method
     done = run(
         runner, "bench", "--program", program, "--methods", method, "--input", tmp_path / "x.bin",
         "--warmup-runs", 2, "--min-runs", 4, "--min-s", 0,
@@ -161,7 +160,7 @@ def test_the_list_of_methods_has_a_line_for_each_tensor(bundle: Bundle) -> None:
     lines = methods_text(bundle.manifest).splitlines()
     first = bundle.manifest.cuts[1]
     spec = first.cut.boundary[0]
-    expected = f"{script_method(first)} out {spec.dtype} {' '.join(map(str, spec.shape))}"
+    expected = f"{first.method} out {spec.dtype} {' '.join(map(str, spec.shape))}"
     assert expected in lines
     assert len(lines) == sum(1 + len(entry.cut.boundary) for entry in bundle.manifest.cuts[1:])
 
