@@ -85,6 +85,22 @@ def profile(
     one_by_one: Annotated[
         bool, typer.Option("--one-by-one", help="Measure every head alone, not all in one pass.")
     ] = False,
+    energy: Annotated[
+        Literal["auto", "rails", "perfetto", "battery", "cmd", "none"],
+        typer.Option(help="Where energy is read; auto takes the best that the device shows."),
+    ] = "auto",
+    idle_s: Annotated[float, typer.Option(min=0, help="Seconds of idle baseline.")] = 30.0,
+    load_s: Annotated[
+        float, typer.Option(min=0.1, help="Most seconds of inferences for one energy.")
+    ] = 45.0,
+    current_unit: Annotated[
+        Literal["ua", "ma"] | None,
+        typer.Option(help="Unit of the battery's current. Default: found out."),
+    ] = None,
+    discharge_sign: Annotated[
+        int | None,
+        typer.Option(min=-1, max=1, help="Sign of the current while discharging: -1 or 1."),
+    ] = None,
     cool_to: Annotated[
         float, typer.Option(help="Wait until skin or battery is at most this warm, °C.")
     ] = 37.0,
@@ -138,7 +154,8 @@ def profile(
         min_runs=min_runs, max_runs=max(min_runs, max_runs), min_s=min_s, max_s=max_s,
         precision=precision, warmup_runs=warmup_runs, sessions=sessions, threads=threads,
         one_by_one=one_by_one, seed=seed, cool_to_c=cool_to, cool_max_s=cool_max_s,
-        hold_state=hold_state,
+        hold_state=hold_state, energy=energy, idle_s=idle_s, load_s=load_s,
+        current_unit=current_unit, discharge_sign=_sign(discharge_sign),
     )  # fmt: skip
     wanted = Wanted(
         loaded,
@@ -171,6 +188,12 @@ def profile(
         raise typer.Exit(DeviceError.exit_code)
     if any(cut.verdict and cut.verdict.verdict != "ok" for one in profiles for cut in one.cuts):
         raise typer.Exit(NOT_TO_BE_TRUSTED)
+
+
+def _sign(number: int | None) -> Literal[-1, 1] | None:
+    if number == 0:
+        raise UsageError("--discharge-sign is -1 or 1, not 0.")
+    return None if number is None else -1 if number < 0 else 1
 
 
 def _scenarios(

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,21 @@ import pytest
 from mobilesplit.core.profiles import Profile
 from tests.cli.conftest import LIMIT_S, Home, interrupt
 
-QUICK = ("--min-s", 0, "--cool-max-s", 0)
 RUNS = 60
+
+
+@pytest.fixture(scope="module")
+def cloud(
+    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A server for all these profiles: each its own would take most of the time."""
+    place = Home(
+        tmp_path_factory.mktemp("server") / "home", Path(request.config.cache.mkdir("mobilesplit"))
+    )
+    place.path.mkdir()
+    with place.serving(tiny_bundle) as (process, ready):
+        yield ready["url"]
+        interrupt(process)
 
 
 @pytest.fixture
@@ -24,32 +39,43 @@ def phone(home: Home) -> dict[str, Any]:
     return started
 
 
-def profile(home: Home, bundle: Path, out: Path, *more: object) -> tuple[int, str, str]:
-    done = home.run(
-        "profile", bundle, "--out", out, "--min-runs", RUNS, "--max-runs", RUNS, *QUICK, *more
-    )
-    return done.returncode, done.stdout, done.stderr
+@dataclass(frozen=True)
+class Profiling:
+    """`mobilesplit profile` of the tiny bundle, with quick settings."""
+
+    home: Home
+    bundle: Path
+    cloud: str
+
+    def words(self, out: Path, *more: object) -> list[object]:
+        runs = ["--min-runs", RUNS, "--max-runs", RUNS, "--min-s", 0, "--cool-max-s", 0]
+        quick = ["--energy", "none", "--cloud", self.cloud]
+        return ["profile", self.bundle, "--out", out, *runs, *quick, *more]
+
+    def __call__(self, out: Path, *more: object) -> tuple[int, str, str]:
+        done = self.home.run(*self.words(out, *more))
+        return done.returncode, done.stdout, done.stderr
+
+    def cut_off(self, out: Path, lines: int, number: signal.Signals, *more: object) -> int:
+        """Start a profile and end it once its journal has so many lines; its exit code."""
+        journal = out.with_suffix(".jsonl")
+        process = self.home.start(*self.words(out, *more))
+        deadline_s = time.monotonic() + LIMIT_S
+        while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline_s
+            time.sleep(0.005)
+        if number == signal.SIGINT:
+            interrupt(process)
+        else:
+            os.kill(process.pid, number)
+        process.communicate(timeout=60)
+        return int(process.returncode)
 
 
-def cut_off(
-    home: Home, bundle: Path, out: Path, lines: int, number: signal.Signals, *more: object
-) -> int:
-    """Start a profile and end it once its journal has so many lines; its exit code."""
-    journal = out.with_suffix(".jsonl")
-    process = home.start(
-        "profile", bundle, "--out", out, "--min-runs", RUNS, "--max-runs", RUNS, *QUICK, *more
-    )
-    deadline_s = time.monotonic() + LIMIT_S
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
-    if number == signal.SIGINT:
-        interrupt(process)
-    else:
-        os.kill(process.pid, number)
-    process.communicate(timeout=60)
-    return int(process.returncode)
+@pytest.fixture
+def profile(home: Home, tiny_bundle: Path, cloud: str) -> Profiling:
+    return Profiling(home, tiny_bundle, cloud)
 
 
 def setting(home: Home, phone: dict[str, Any]) -> str:
@@ -71,18 +97,18 @@ def samples(out: Path) -> dict[str, int]:
 
 
 def test_cut_off_again_and_again_the_resumed_profile_has_every_cut_once(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
     out = tmp_path / "profile.json"
     was = setting(home, phone)
-    assert cut_off(home, tiny_bundle, out, 6, signal.SIGKILL) == -signal.SIGKILL
+    assert profile.cut_off(out, 6, signal.SIGKILL) == -signal.SIGKILL
     assert setting(home, phone) == was
-    assert cut_off(home, tiny_bundle, out, 20, signal.SIGINT, "--resume") == 130
+    assert profile.cut_off(out, 20, signal.SIGINT, "--resume") == 130
     assert setting(home, phone) == was
     assert not out.exists()
-    code, _, stderr = profile(home, tiny_bundle, out, "--resume")
+    code, _, stderr = profile(out, "--resume")
     assert code in (0, 5), stderr
-    cuts = [cut.cut.id for cut in _manifest(tiny_bundle).cuts]
+    cuts = [cut.cut.id for cut in _manifest(profile.bundle).cuts]
     assert list(samples(out)) == cuts
     # Whole rounds: at least what was asked for, and no round twice.
     assert all(
@@ -107,46 +133,46 @@ def _manifest(bundle: Path) -> Any:
 
 @pytest.mark.parametrize("nbytes", [3_000, 12_000, 40_000])
 def test_a_phone_that_drops_the_connection_can_be_gone_on_with(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path, nbytes: int
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path, nbytes: int
 ) -> None:
     out = tmp_path / "profile.json"
-    home.json("push", tiny_bundle)
+    home.json("push", profile.bundle)
     home.json("emulator", "fault", phone["name"], f"disconnect_after_nbytes={nbytes}")
-    code, _, stderr = profile(home, tiny_bundle, out)
+    code, _, stderr = profile(out)
     if code in (3, 4):
         assert phone["serial"] in stderr
         assert not out.exists()
         resumed = ["--resume"] if out.with_suffix(".jsonl").exists() else []
-        code, _, stderr = profile(home, tiny_bundle, out, *resumed)
+        code, _, stderr = profile(out, *resumed)
     assert code in (0, 5), stderr
-    assert list(samples(out)) == [cut.cut.id for cut in _manifest(tiny_bundle).cuts]
+    assert list(samples(out)) == [cut.cut.id for cut in _manifest(profile.bundle).cuts]
 
 
 def test_a_profile_of_other_settings_is_not_gone_on_with(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
     out = tmp_path / "profile.json"
-    cut_off(home, tiny_bundle, out, 6, signal.SIGKILL)
-    code, _, stderr = profile(home, tiny_bundle, out, "--resume", "--threads", 2)
+    profile.cut_off(out, 6, signal.SIGKILL)
+    code, _, stderr = profile(out, "--resume", "--threads", 2)
     assert code == 2
     assert "measured with another settings" in stderr
     assert "without --resume" in stderr
 
 
 def test_without_a_journal_there_is_nothing_to_go_on_with(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
-    code, _, stderr = profile(home, tiny_bundle, tmp_path / "p.json", "--resume")
+    code, _, stderr = profile(tmp_path / "p.json", "--resume")
     assert code == 2
     assert "Profile without --resume first" in stderr
 
 
 def test_a_phone_that_is_held_back_gives_exit_5_and_says_so(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
     out = tmp_path / "profile.json"
     home.json("emulator", "fault", phone["name"], "thermal_status=3")
-    code, stdout, stderr = profile(home, tiny_bundle, out)
+    code, stdout, stderr = profile(out)
     assert code == 5, stderr
     assert "throttled" in stdout
     assert "Android held the device back" in stdout
@@ -155,36 +181,34 @@ def test_a_phone_that_is_held_back_gives_exit_5_and_says_so(
 
 
 def test_too_few_samples_give_exit_5(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
-    done = home.run(
-        "profile", tiny_bundle, "--out", tmp_path / "p.json",
-        "--min-runs", 4, "--max-runs", 4, "--sessions", 1, *QUICK,
-    )  # fmt: skip
-    assert done.returncode == 5, done.stderr
-    assert "too few samples" in done.stdout
+    few = ("--min-runs", 4, "--max-runs", 4, "--sessions", 1)
+    code, stdout, stderr = profile(tmp_path / "p.json", *few)
+    assert code == 5, stderr
+    assert "too few samples" in stdout
 
 
 def test_only_the_cuts_wanted_are_in_the_profile(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
     out = tmp_path / "profile.json"
-    second = _manifest(tiny_bundle).cuts[1].cut.id
-    code, _, stderr = profile(home, tiny_bundle, out, "--cuts", second)
+    second = _manifest(profile.bundle).cuts[1].cut.id
+    code, _, stderr = profile(out, "--cuts", second)
     assert code in (0, 5), stderr
     assert list(samples(out)) == ["input", second]
-    code, _, stderr = profile(home, tiny_bundle, out, "--cuts", "nowhere")
+    code, _, stderr = profile(out, "--cuts", "nowhere")
     assert code == 2
     assert "Known: " in stderr
 
 
 def test_a_profile_is_compared_with_an_older_one(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
     old, new = tmp_path / "old.json", tmp_path / "new.json"
-    profile(home, tiny_bundle, old)
+    profile(old)
     home.json("emulator", "fault", phone["name"], "slowdown_factor=3")
-    _, stdout, _ = profile(home, tiny_bundle, new, "--compare", old)
+    _, stdout, _ = profile(new, "--compare", old)
     assert "Changed since" in stdout
     changed = home.run("compare", old, new, "--json")
     assert changed.returncode == 1, changed.stderr
@@ -197,14 +221,14 @@ def test_a_profile_is_compared_with_an_older_one(
 
 
 def test_all_devices_are_measured_and_the_one_that_fails_is_named(
-    home: Home, tiny_bundle: Path, tmp_path: Path
+    home: Home, profile: Profiling, tmp_path: Path
 ) -> None:
     phones = [
         home.json("emulator", "start", "--name", name, "--device", "flagship-2024")
         for name in ("one", "two", "three")
     ]
     home.json("emulator", "fault", "three", "wrong_abi=true")
-    code, stdout, stderr = profile(home, tiny_bundle, tmp_path / "p.json", "--all-devices")
+    code, stdout, stderr = profile(tmp_path / "p.json", "--all-devices")
     assert code == 3, stderr
     assert phones[2]["serial"] in stderr
     for started in phones[:2]:
@@ -214,15 +238,15 @@ def test_all_devices_are_measured_and_the_one_that_fails_is_named(
 
 
 def test_a_budget_ends_the_profile_in_time_and_keeps_every_cut(
-    home: Home, phone: dict[str, Any], tiny_bundle: Path, tmp_path: Path
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
     out = tmp_path / "profile.json"
-    done = home.run(
-        "profile", tiny_bundle, "--out", out, "--budget", "4s", "--min-runs", 12, "--min-s", 0,
-        "--max-runs", 100_000, "--precision", 0.001, "--link", "lte", "--sla-ms", 200,
+    code, _, stderr = profile(
+        out, "--budget", "4s", "--min-runs", 12, "--max-runs", 100_000, "--precision", 0.001,
+        "--link", "lte", "--sla-ms", 200,
     )  # fmt: skip
-    assert done.returncode in (0, 5), done.stderr
-    assert list(samples(out)) == [cut.cut.id for cut in _manifest(tiny_bundle).cuts]
+    assert code in (0, 5), stderr
+    assert list(samples(out)) == [cut.cut.id for cut in _manifest(profile.bundle).cuts]
 
 
 @pytest.mark.parametrize(
@@ -234,9 +258,9 @@ def test_a_budget_ends_the_profile_in_time_and_keeps_every_cut(
     ],
 )
 def test_options_that_make_no_sense_are_refused(
-    home: Home, tiny_bundle: Path, tmp_path: Path, words: tuple[str, ...], says: str
+    profile: Profiling, tmp_path: Path, words: tuple[str, ...], says: str
 ) -> None:
-    code, _, stderr = profile(home, tiny_bundle, tmp_path / "p.json", *words)
+    code, _, stderr = profile(tmp_path / "p.json", *words)
     assert code == 2
     assert says in stderr
     assert len(stderr.strip().splitlines()) == 1

@@ -234,4 +234,4 @@ def _read(path: Path) -> tuple[Header, list[Record], int]:
 
 def _identity(device: DeviceFacts) -> tuple[object, ...]:
     """What stays the same when a phone comes back, over another cable or address."""
-    return (device.model, device.android, device.abi, device.cores, device.memory_bytes)
+    return (device.serial_number, device.build, device.model, device.android, device.memory_bytes)
