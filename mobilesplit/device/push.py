@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shlex
 import tempfile
@@ -15,6 +16,9 @@ from mobilesplit.device.device import Device
 from mobilesplit.device.runner_build.torchscript import write_script_program
 
 REMOTE_FOLDER = "/data/local/tmp/mobilesplit"
+_DIGEST_S = 60.0
+_TIDY_S = 5.0
+_NO_SUCH_COMMAND = 127
 
 Progress = Callable[[str], None]
 
@@ -106,19 +110,36 @@ def push_file(
     def report(sent: int, _total: int) -> None:
         progress(f"{source.name}: {sent / 1e6:.1f} of {nbytes / 1e6:.1f} MB")
 
-    device.push(source, partial, mode=mode, progress=report)
-    arrived = _digest(device, partial)
-    if arrived != wanted:
-        raise DeviceError(
-            f"{target} arrived damaged (sha256 {arrived}, not {wanted}).",
-            serial=device.serial,
-            next_step="Check the space left (`df /data/local/tmp`) and try again.",
-        )
     quoted = shlex.quote(partial)
-    device.check_shell(f"chmod {mode:o} {quoted} && mv {quoted} {shlex.quote(target)}")
+    try:
+        device.push(source, partial, mode=mode, progress=report)
+        arrived = _digest(device, partial)
+        if arrived != wanted:
+            raise DeviceError(
+                f"{target} arrived damaged (sha256 {arrived}, not {wanted}).",
+                serial=device.serial,
+                next_step="Check the space left (`df /data/local/tmp`) and try again.",
+            )
+        device.check_shell(f"chmod {mode:o} {quoted} && mv {quoted} {shlex.quote(target)}")
+    except BaseException:
+        # As far as the device still answers: what failed is what is to be told.
+        with contextlib.suppress(DeviceError):
+            device.shell(f"rm -f {quoted}", timeout_s=_TIDY_S)
+        raise
     return nbytes
 
 
 def _digest(device: Device, path: str) -> str | None:
-    result = device.shell(f"sha256sum {shlex.quote(path)}", timeout_s=60.0)
+    """The sha256 of a file on the device; None where it is not there or may not be read."""
+    command = f"sha256sum {shlex.quote(path)}"
+    result = device.shell(command, timeout_s=_DIGEST_S)
+    if result.exit_code == _NO_SUCH_COMMAND:
+        raise DeviceError(
+            "the device has no sha256sum, so a push cannot be verified.",
+            serial=device.serial,
+            command=command,
+            command_exit_code=result.exit_code,
+            stderr=result.stderr,
+            next_step="Android 7 and newer have it; use a newer device.",
+        )
     return result.text.split(" ")[0] if result.exit_code == 0 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shlex
@@ -10,11 +11,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from mobilesplit.core.errors import DeviceGoneError, RunnerError
+from mobilesplit.core.errors import Cause, DeviceError, DeviceGoneError, RunnerError
 from mobilesplit.core.results import Array, HeadRun, contiguous
+from mobilesplit.device.causes import cause_of_event, find_cause, next_step_for
 from mobilesplit.device.device import Device
 from mobilesplit.device.push import Pushed
 from mobilesplit.device.shell_stream import ShellStream
+
+_LAST_WORDS_S = 2.0
+_PUSH_AGAIN = "Run `mobilesplit push` again."
 
 MAX_OUTPUT_NBYTES = 1 << 30
 """A boundary larger than this is taken for nonsense."""
@@ -91,7 +96,7 @@ class RunnerSession:
             self.close()
             raise
         if refusal:
-            raise self._failed(f"refused: {refusal}")
+            raise self._failed(f"refused: {refusal}", cause_of_event(answer))
         return HeadRun(
             outputs,
             head_ms=float(answer["latency_ms"]),
@@ -138,13 +143,9 @@ class RunnerSession:
             raise self._failed("ended")
         return answer
 
-    def _failed(self, why: str) -> RunnerError:
-        return RunnerError(
-            f"the runner {why}.",
-            serial=self._device.serial,
-            command=self._command,
-            stderr=self._stream.stderr_text,
-            next_step="Run `mobilesplit push` again.",
+    def _failed(self, why: str, cause: Cause | None = None) -> RunnerError:
+        return _runner_error(
+            f"the runner {why}.", self._device, self._stream, self._command, cause, _PUSH_AGAIN
         )
 
 
@@ -155,7 +156,7 @@ def read_event(
     line = stream.read_line(timeout_s=timeout_s)
     if line is None and stream.exit_code == 0:
         return None
-    what, next_step = "the runner ended too early.", "Run `mobilesplit push` again."
+    what, cause, next_step = "the runner ended too early.", None, _PUSH_AGAIN
     if line is not None:
         try:
             event = json.loads(line)
@@ -164,15 +165,36 @@ def read_event(
         if not isinstance(event, dict):
             what = f"the runner printed no JSON: {line[:80]!r}."
         elif event.get("event") == "error":
-            what = f"the runner failed: {event.get('message')}."
+            what, cause = f"the runner failed: {event.get('message')}.", cause_of_event(event)
             next_step = "Export and push again."
+            _await_end(stream)
         else:
             return event
-    raise RunnerError(
+    raise _runner_error(what, device, stream, command, cause, next_step)
+
+
+def _await_end(stream: ShellStream) -> None:
+    """A runner that told its error ends: its exit code and last words are worth a moment."""
+    with contextlib.suppress(DeviceError):
+        while stream.read_some(_LAST_WORDS_S) is not None:
+            pass
+
+
+def _runner_error(
+    what: str,
+    device: Device,
+    stream: ShellStream,
+    command: str,
+    cause: Cause | None,
+    next_step: str,
+) -> RunnerError:
+    cause = cause or find_cause(stream.stderr_text, stream.exit_code)
+    return RunnerError(
         what,
         serial=device.serial,
         command=command,
         command_exit_code=stream.exit_code,
         stderr=stream.stderr_text,
-        next_step=next_step,
+        cause=cause,
+        next_step=next_step_for(cause, next_step),
     )

@@ -13,8 +13,16 @@ from mobilesplit.device.connect import connect
 from mobilesplit.device.device import Device
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import PhoneRecord, start_phone, stop_phone
+from tests.device.transport_parts import server_at
 
 STAND_IN = Path(__file__).parent / "stand_in_runner.py"
+
+
+@pytest.fixture(autouse=True)
+def _no_adb_server() -> Iterator[None]:
+    """Whatever adb server runs on this machine is none of ours."""
+    with server_at(None):
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What reaches the device is checked before it is sent."""
+"""What reaches the device is checked before it is sent, and whole once it is there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mobilesplit.core.errors import UsageError
+from mobilesplit.core.errors import DeviceError, DeviceTimeoutError, UsageError
 from mobilesplit.core.manifest import Bundle
-from mobilesplit.device.device import Device
-from mobilesplit.device.push import REMOTE_FOLDER, push_bundle
+from mobilesplit.device.device import Device, ShellResult
+from mobilesplit.device.push import REMOTE_FOLDER, push_bundle, push_file
 from tests.twice import make_manifest
 
 
@@ -40,3 +40,39 @@ def test_torchscript_heads_are_pushed_as_the_folder_that_their_runner_takes(
     assert set(there) == {"01.pt", "methods.txt"}
     assert pushed.sent_bytes > 0
     assert push_bundle(device, bundle, tmp_path / "runner").sent_bytes == 0
+
+
+def test_a_file_that_arrives_damaged_is_removed_and_told(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(b"right")
+    (tmp_path / "damaged").write_bytes(b"wrong")
+    send = device.push
+    monkeypatch.setattr(
+        device, "push", lambda _source, target, **_: send(tmp_path / "damaged", target)
+    )
+    with pytest.raises(DeviceError, match="arrived damaged"):
+        push_file(device, tmp_path / "x", "/data/local/tmp/x", mode=0o644)
+    assert device.shell("ls /data/local/tmp").text == ""
+
+
+def test_a_push_that_is_too_slow_leaves_nothing_half(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(bytes(8 << 20))
+    send = device.push
+    monkeypatch.setattr(
+        device, "push", lambda source, target, **_: send(source, target, timeout_s=0.002)
+    )
+    with pytest.raises(DeviceTimeoutError, match=r"no answer within 0.002 s"):
+        push_file(device, tmp_path / "x", "/data/local/tmp/x", mode=0o644)
+    assert device.shell("ls /data/local/tmp").text == ""
+
+
+def test_a_device_without_sha256sum_is_told_what_it_lacks(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    monkeypatch.setattr(device, "shell", lambda *_, **__: ShellResult(127, b"", "not found"))
+    with pytest.raises(DeviceError, match=r"no sha256sum.*Android 7"):
+        push_file(device, tmp_path / "x", "/data/local/tmp/x", mode=0o644)

@@ -11,6 +11,8 @@ from mobilesplit.core.errors import DeviceError, RunnerError
 from mobilesplit.device.device import Device
 from mobilesplit.device.push import REMOTE_FOLDER, Pushed, push_file
 from mobilesplit.device.runner import RunnerSession
+from mobilesplit.emulator.fault_injection import set_faults
+from mobilesplit.emulator.phones import PhoneRecord
 from tests.device.conftest import STAND_IN
 
 
@@ -35,9 +37,7 @@ def test_arrays_of_any_size_go_there_and_come_back(
             assert ran.round_trip_ms > 0
 
 
-def test_with_an_encoder_its_outputs_and_its_time_come_back(
-    device: Device, pushed: Pushed
-) -> None:
+def test_with_an_encoder_its_outputs_and_its_time_come_back(device: Device, pushed: Pushed) -> None:
     with RunnerSession.open(device, pushed) as session:
         ran = session.run_head("double", (np.arange(4, dtype=np.uint8),), "last")
         np.testing.assert_array_equal(ran.outputs[0], [3])
@@ -93,3 +93,27 @@ def test_a_runner_that_the_phone_refuses_is_a_runner_error(
         RunnerSession.open(device, pushed)
     assert caught.value.exit_code == 4
     assert "126" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause", "exit_code", "says"),
+    [
+        ({"wrong_abi": True}, "wrong_abi", 126, "Push a runner for the device's ABI"),
+        ({"kill_runner_after": 0}, "out_of_memory", 137, "too large for the device's memory"),
+    ],
+)
+def test_a_runner_that_cannot_go_on_names_the_cause_and_the_next_step(
+    device: Device,
+    pushed: Pushed,
+    phone: PhoneRecord,
+    tmp_path: Path,
+    fault: dict[str, object],
+    cause: str,
+    exit_code: int,
+    says: str,
+) -> None:
+    set_faults(phone.name, tmp_path / "state", **fault)
+    with pytest.raises(RunnerError) as caught, RunnerSession.open(device, pushed) as session:
+        session.run_head("double", (np.zeros(4, np.uint8),))
+    assert (caught.value.cause, caught.value.command_exit_code) == (cause, exit_code)
+    assert str(caught.value).startswith(device.serial) and says in str(caught.value)

@@ -1,0 +1,170 @@
+"""From a serial to a device: which way is taken, with which keys, and why there is none."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mobilesplit.core.errors import DeviceError, InputFileError, UsageError, UsbUnusableError
+from mobilesplit.device.connect import connect, unusable
+from mobilesplit.device.deadline import Deadline
+from mobilesplit.device.device import Device
+from mobilesplit.device.transports.adb_server import AdbServer, Address, Listed, server_address
+from mobilesplit.device.transports.usb import find_usb_links
+from mobilesplit.emulator.phones import PhoneRecord
+from tests.device.transport_parts import adb_server, running_phone, server_at
+
+
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, ("127.0.0.1", 5037)),
+        ({"ANDROID_ADB_SERVER_PORT": "6000"}, ("127.0.0.1", 6000)),
+        ({"ANDROID_ADB_SERVER_ADDRESS": "box"}, ("box", 5037)),
+        ({"ADB_SERVER_SOCKET": "tcp:7000", "ANDROID_ADB_SERVER_PORT": "6"}, ("127.0.0.1", 7000)),
+        ({"ADB_SERVER_SOCKET": "tcp:box:7000"}, ("box", 7000)),
+    ],
+)
+def test_the_adb_server_is_where_adbs_variables_say(
+    environment: dict[str, str], address: tuple[str, int]
+) -> None:
+    assert server_address(environment) == Address(*address)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ANDROID_ADB_SERVER_PORT": "here"},
+        {"ANDROID_ADB_SERVER_PORT": "65536"},
+        {"ADB_SERVER_SOCKET": "localfilesystem:/x"},
+    ],
+)
+def test_a_variable_that_names_no_server_is_a_usage_error(environment: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=next(iter(environment))):
+        server_address(environment)
+
+
+@pytest.mark.parametrize("serial", ["127.0.0.1:1", "127.0.0.1:0", "127.0.0.1:port", ":"])
+def test_an_address_without_a_device_is_one_line(serial: str, tmp_path: Path) -> None:
+    with server_at(None), pytest.raises(DeviceError) as caught:
+        connect(serial, timeout_s=2, key_folder=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_key_is_made_once_and_for_nobody_elses_eyes(phone: PhoneRecord, tmp_path: Path) -> None:
+    key = tmp_path / "made" / "adbkey"
+    connect(phone.serial, key_folder=key.parent).close()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    before = key.read_bytes()
+    connect(phone.serial, key_folder=key.parent).close()
+    assert key.read_bytes() == before
+
+
+def test_a_key_that_others_may_read_is_closed_to_them_with_a_word(
+    phone: PhoneRecord, device: Device, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = tmp_path / "keys" / "adbkey"
+    key.chmod(0o644)
+    connect(phone.serial, key_folder=key.parent).close()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert "was readable by others" in caplog.text
+
+
+def test_a_key_without_its_public_half_is_enough(
+    phone: PhoneRecord, device: Device, tmp_path: Path
+) -> None:
+    (tmp_path / "keys" / "adbkey.pub").unlink()
+    with connect(phone.serial, key_folder=tmp_path / "keys") as second:
+        assert second.shell("true").exit_code == 0
+
+
+def test_a_vendor_key_that_is_missing_is_named(
+    phone: PhoneRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADB_VENDOR_KEYS", str(tmp_path / "nothing"))
+    with pytest.raises(InputFileError, match=r"nothing: adb's key cannot be used"):
+        connect(phone.serial, key_folder=tmp_path / "keys")
+
+
+def test_a_phone_that_does_not_accept_the_key_is_unauthorized_directly_and_in_a_server(
+    tmp_path: Path,
+) -> None:
+    with running_phone("shy", tmp_path / "state", auth="refuse") as shy:
+        with server_at(None), pytest.raises(DeviceError, match="unauthorized") as direct:
+            connect(shy.serial, timeout_s=0.5, key_folder=tmp_path / "keys")
+        assert direct.value.cause == "unauthorized"
+        with adb_server([shy.serial], tmp_path) as port, server_at(port):
+            server = AdbServer.running()
+            assert server is not None
+            assert server.devices() == [Listed(shy.serial, "unauthorized")]
+            with pytest.raises(DeviceError, match="unauthorized") as behind:
+                server.open(shy.serial, "sync:", Deadline(5))
+            assert behind.value.cause == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("state", "says"), [("offline", "adb reconnect"), ("unauthorized", "Unlock the phone")]
+)
+def test_a_device_that_a_server_shows_as_unusable_says_how_to_mend_it(
+    state: str, says: str
+) -> None:
+    error = unusable(Listed("R58M", state))
+    assert error.cause == state
+    assert str(error).startswith(f"R58M: the adb server shows it as {state}.") and says in str(
+        error
+    )
+
+
+def test_a_serial_that_a_server_does_not_know_lists_those_it_knows(
+    phone: PhoneRecord, tmp_path: Path
+) -> None:
+    with adb_server([phone.serial], tmp_path) as port, server_at(port):
+        with pytest.raises(DeviceError, match=rf"knows: {phone.serial} \(device\)") as caught:
+            connect("R58M", key_folder=tmp_path)
+        assert caught.value.cause == "not_found"
+        with connect(phone.serial, key_folder=tmp_path) as device:
+            assert device.transport == "server"
+
+
+def test_what_listens_but_is_no_adb_server_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for _ in range(2):  # once to see whether anyone is there, once for the question
+                client, _ = listener.accept()
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                client.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = listener.getsockname()[1]
+        with server_at(port), pytest.raises(DeviceError, match="is no adb server"):
+            connect("R58M")
+
+
+def test_a_server_is_started_only_for_a_serial_that_nothing_else_reaches(
+    phone: PhoneRecord, tmp_path: Path
+) -> None:
+    started: list[str] = []
+
+    def start() -> AdbServer:
+        started.append("adb")
+        raise DeviceError("no adb server could be started (test).")
+
+    with server_at(None):
+        connect(phone.serial, key_folder=tmp_path, start=start).close()
+        assert started == []
+        with pytest.raises(DeviceError, match="no adb server could be started"):
+            connect("R58M", key_folder=tmp_path, start=start)
+    assert started == ["adb"]
+
+
+def test_without_libusb_phones_on_a_cable_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usb1", None)
+    monkeypatch.delitem(sys.modules, "mobilesplit.device.transports.usb_link", raising=False)
+    with pytest.raises(UsbUnusableError, match=r'pip install "mobilesplit\[usb\]"'):
+        find_usb_links(Deadline(1))
