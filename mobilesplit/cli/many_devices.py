@@ -138,7 +138,7 @@ class _Measurement:
     def run(self) -> Profile:
         """Measure and write. Raises MobilesplitError as `measure_device` does."""
         from mobilesplit.device.connect import connect
-        from mobilesplit.device.facts import read_facts
+        from mobilesplit.device.facts import core_mask, read_facts
         from mobilesplit.device.push import push_bundle
         from mobilesplit.device.runner_build import runner_for
 
@@ -146,14 +146,17 @@ class _Measurement:
         with connect(self._serial) as device:
             self._device = device
             facts = read_facts(device)
-            runner = runner_for(device, chosen=wanted.own_runner, progress=self._note)
+            runner = runner_for(
+                device,
+                torchscript=wanted.bundle.manifest.format == "torchscript",
+                chosen=wanted.own_runner,
+                progress=self._note,
+            )
             pushed = push_bundle(device, wanted.bundle, runner.path, progress=self._note)
             self._note("tails")
             cloud = self._server.measure(facts)
             settings = wanted.settings
             if wanted.cores != "any":
-                from mobilesplit.device.facts import core_mask
-
                 mask = core_mask(facts, wanted.cores)
                 settings = settings.model_copy(update={"core_mask": mask})
             side = measure_device(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mobilesplit.client.connection import CloudConnection
     from mobilesplit.client.samples import Photo, Sample
     from mobilesplit.core.links import Link
-    from mobilesplit.core.manifest import Bundle, BundleCut
+    from mobilesplit.core.manifest import Bundle, BundleCut, Manifest
     from mobilesplit.core.plans import Job
     from mobilesplit.core.profiles import CodecCost, CutProfile, DeviceFacts, Profile
     from mobilesplit.core.results import Array
@@ -142,9 +142,7 @@ def measure_device(
         )
         provenance: dict[str, Any] = {"journal": journal_path.name}
         if settings.hold_state:
-            held = stack.enter_context(
-                held_state(device, facts.sdk, progress=progress)
-            )
+            held = stack.enter_context(held_state(device, facts.sdk, progress=progress))
             provenance["held_state"] = vars(held)
         thermal = wait_until_cool(
             device, settings.cool_to_c, settings.cool_max_s, progress=progress
@@ -234,7 +232,6 @@ def measure_cloud(
 def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
     """The profile document: what the device gave, and what the server gave of its tails."""
     from mobilesplit.core.profiles import SCHEMA, CloudFacts, Profile
-    from mobilesplit.device.push import program_name
 
     heads = side.heads
     cuts = [
@@ -253,7 +250,7 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
         provenance={
             **side.provenance,
             "settings": side.settings.model_dump(exclude_none=True),
-            "bundle_program_sha256": bundle.manifest.sha256[program_name(bundle.manifest)],
+            "bundle_program_sha256": _heads_digest(bundle.manifest),
             "encoded_by_the_runner": {
                 entry.cut.id: [
                     codec
@@ -327,19 +324,26 @@ def _journal(
     resume: bool,
 ) -> Journal:
     from mobilesplit.device.profiling.journal import Header, Journal
-    from mobilesplit.device.push import program_name
 
     digest = hashlib.sha256()
     for array in inputs:
         digest.update(array.tobytes())
     header = Header(
-        program_sha256=bundle.manifest.sha256[program_name(bundle.manifest)],
+        program_sha256=_heads_digest(bundle.manifest),
         cuts=cuts,
         device=facts,
         settings=settings,
         inputs_sha256=digest.hexdigest(),
     )
     return Journal.resume(path, header) if resume else Journal.start(path, header)
+
+
+def _heads_digest(manifest: Manifest) -> str:
+    """Of all that runs on the device: the program, or every TorchScript head."""
+    if manifest.program is not None:
+        return manifest.sha256[manifest.program]
+    scripts = [name for entry in manifest.cuts for name in entry.scripts]
+    return hashlib.sha256("".join(manifest.sha256[name] for name in scripts).encode()).hexdigest()
 
 
 def _last_runner(journal: Journal) -> dict[str, Any]:

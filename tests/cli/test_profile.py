@@ -264,3 +264,34 @@ def test_options_that_make_no_sense_are_refused(
     assert code == 2
     assert says in stderr
     assert len(stderr.strip().splitlines()) == 1
+
+
+def test_heads_one_by_one_are_measured_in_another_order_each_session(
+    phone: dict[str, Any], profile: Profiling, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    code, _, stderr = profile(out, "--one-by-one")
+    assert code in (0, 5), stderr
+    document = Profile.load(out.read_text(), source="out")
+    assert document.provenance["corrections"] == {}
+    assert {len(cut.head_ms) for cut in document.cuts[1:]} == {RUNS}
+    loaded = [
+        (line["session"], line["series"])
+        for line in map(json.loads, out.with_suffix(".jsonl").read_text().splitlines())
+        if line["record"] == "loaded" and "encoded" not in line["series"]
+    ]
+    by_session = [[series for at, series in loaded if at == session] for session in range(3)]
+    assert all(sorted(order) == sorted(by_session[0]) for order in by_session)
+    assert len({tuple(order) for order in by_session}) > 1
+
+
+def test_the_deepest_heads_operators_are_traced_on_request(
+    phone: dict[str, Any], profile: Profiling, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile.json"
+    code, stdout, stderr = profile(out, "--per-operator", "--cuts", "output")
+    assert code in (0, 5), stderr
+    assert "Operators of the head at output" in stdout
+    rows = Profile.load(out.read_text(), source="out").provenance["operators"]
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert any(row["delegated"] and "Conv" in row["name"] for row in rows)
