@@ -1,0 +1,352 @@
+"""From readings at idle and under load to the energy of one inference. Pure.
+
+Energy = (power under load - power at idle) x the time it lasted / the number of inferences. The
+interval is Welch's, from one value for each refresh of the gauge (or block of a counter). It holds
+what is random about the readings; how true a gauge is, it cannot know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from mobilesplit.core.statistics import mean, median, std, t_95
+from mobilesplit.device.energy.calibration import (
+    Calibration,
+    CurrentUnit,
+    DischargeSign,
+    find_sign,
+    find_unit,
+)
+from mobilesplit.device.energy.readings import BatteryReading, RailReading, Reading, Window
+from mobilesplit.device.energy.refreshes import (
+    Sample,
+    changes,
+    counted_power,
+    counter_shift_s,
+    find_period_s,
+    of_window,
+    quantum,
+    refreshes,
+    settled,
+)
+
+Kind = Literal["measured", "modelled"]
+EnergyWord = Literal[
+    "ok",
+    "charging",
+    "denied",
+    "frozen_gauge",
+    "too_few_readings",
+    "no_response",
+    "unit_unknown",
+    "restarted",
+    "source_changed",
+]
+
+LEAST_REFRESHES = 8
+"""At idle and under load: fewer say too little about their own spread."""
+_LEAST_OF_A_WINDOW = 3
+"""Of two baselines, each."""
+LEAST_DISTINCT = 5
+"""Different values under load; a gauge that shows fewer is too coarse or too slow for this."""
+FROZEN_S = 10.0
+"""Gauges refresh within seconds, and under load none stands still for so long."""
+_MOST_POWER_MW = 60_000.0
+"""No phone draws so much; a number that says so is not in the unit that it seems to be."""
+_VARIANCE_OF_STEP = 1 / 12
+"""Of a rounding error, which is uniform over one step."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the readings come from, and how to read them."""
+
+    source: str
+    """Its name: ``rails``, ``battery``."""
+    kind: Kind
+    """``modelled`` on an emulated device."""
+    current_unit: CurrentUnit | None = None
+    """Forced unit of a battery's current; None finds it."""
+    discharge_sign: DischargeSign | None = None
+    """Forced sign; None finds it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What ran under load."""
+
+    window: Window
+    """From before the first to after the last inference."""
+    inferences: int
+    """How many."""
+    lasted_s: float
+    """From the start of the first to the end of the last, pauses between them included: the power
+    is the mean over the same stretch."""
+
+
+@dataclass(frozen=True)
+class EnergyEstimate:
+    """The energy of one inference above idle, or why there is none."""
+
+    verdict: EnergyWord
+    """``ok``, or the reason against a figure."""
+    why: str
+    """In a sentence with the next step; empty for ``ok``."""
+    source: str
+    """Where it was read; empty where nothing could be."""
+    kind: Kind
+    """A gauge's, or a model's."""
+    energy_mj: float | None = None
+    """Of one inference; None unless ``ok``."""
+    low_mj: float | None = None
+    """Lower end of the 95 % interval, never below 0."""
+    high_mj: float | None = None
+    """Upper end."""
+    idle_mw: float | None = None
+    """Baseline that was subtracted."""
+    load_mw: float | None = None
+    """Power while the inferences ran."""
+    inferences: int = 0
+    """How many there were."""
+    readings: int = 0
+    """Polls, at idle and under load."""
+    distinct: int = 0
+    """Among them: values that differ from the one before."""
+    period_s: float | None = None
+    """From one refresh of a battery gauge to the next, as seen."""
+    current_unit: CurrentUnit | None = None
+    """Of a battery gauge: found or forced."""
+    discharge_sign: DischargeSign | None = None
+    """Of a battery gauge: found or forced."""
+
+    @property
+    def energy_valid(self) -> bool:
+        """Whether a figure is stated."""
+        return self.verdict == "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"energy_valid": self.energy_valid, **asdict(self)}
+
+
+def refuse(origin: Origin, verdict: EnergyWord, why: str, **known: Any) -> EnergyEstimate:
+    """No figure; ``known`` are other fields that are known all the same."""
+    return EnergyEstimate(verdict, why, origin.source, origin.kind, **known)
+
+
+def estimate_energy(
+    readings: Sequence[Reading], idle: Sequence[Window], work: Work, origin: Origin
+) -> EnergyEstimate:
+    """The estimate from everything that was read, in order.
+
+    ``idle`` holds one window, or two: before and after the load. With two the baseline is their
+    mean, and what they differ by beyond the noise widens the interval.
+
+    Raises:
+        ValueError: no inferences or no idle window.
+    """
+    if work.inferences < 1 or work.lasted_s <= 0 or not idle:
+        raise ValueError(f"need inferences and an idle window, got {work} and {idle}")
+    looked = [
+        r for r in readings if any(w.start_s <= r.time_s <= w.end_s for w in _all(idle, work))
+    ]
+    known: dict[str, Any] = {"inferences": work.inferences, "readings": len(looked)}
+    try:
+        if any(after.time_s < before.time_s for before, after in pairwise(readings)):
+            raise _RefusedError("restarted", "the device's clock ran backwards: it has restarted")
+        rails = [r for r in readings if isinstance(r, RailReading)]
+        battery = [r for r in readings if isinstance(r, BatteryReading)]
+        if rails and not battery:
+            idle_samples, load_sample = _count(rails, idle, work, known)
+            rounding = 0.0
+        elif battery and not rails:
+            idle_samples, load_sample, rounding = _gauge(battery, idle, work, origin, known)
+        else:
+            raise _RefusedError("too_few_readings", "nothing was read")
+    except _RefusedError as refused:
+        return refuse(origin, refused.verdict, refused.why, **known)
+    return _figure(idle_samples, load_sample, rounding, work, origin, known)
+
+
+def is_tight(estimate: EnergyEstimate, relative: float = 0.03) -> bool:
+    """Whether the interval's half width is at most this share of the energy: enough was read."""
+    if estimate.energy_mj is None or estimate.low_mj is None or estimate.high_mj is None:
+        return False
+    return (estimate.high_mj - estimate.low_mj) / 2 <= relative * estimate.energy_mj
+
+
+class _RefusedError(Exception):
+    def __init__(self, verdict: EnergyWord, why: str) -> None:
+        super().__init__(verdict, why)
+        self.verdict: EnergyWord = verdict
+        self.why = why
+
+
+def _all(idle: Sequence[Window], work: Work) -> list[Window]:
+    return [*idle, work.window]
+
+
+def _count(
+    rails: Sequence[RailReading], idle: Sequence[Window], work: Work, known: dict[str, Any]
+) -> tuple[list[Sample], Sample]:
+    """Power of a counter in each phase, or `_RefusedError`."""
+    for before, after in pairwise(rails):
+        if before.energy_uws.keys() != after.energy_uws.keys():
+            raise _RefusedError("source_changed", "the device showed other rails than before")
+        if after.total_mj < before.total_mj or after.counted_s < before.counted_s:
+            raise _RefusedError("restarted", "the counter ran backwards: the device has restarted")
+    shift_s = counter_shift_s(rails)
+    distinct = [b for a, b in pairwise(rails) if b.total_mj != a.total_mj]
+    known["distinct"] = len(distinct)
+    if work.window.length_s >= FROZEN_S and not _any_within(distinct, work.window):
+        raise _frozen(work)
+    samples = [counted_power(rails, window, shift_s) for window in _all(idle, work)]
+    complete = [sample for sample in samples if sample is not None]
+    if len(complete) < len(samples):
+        raise _RefusedError(
+            "too_few_readings",
+            "a phase has fewer than 4 readings of the rails; measure for longer",
+        )
+    return complete[:-1], complete[-1]
+
+
+def _gauge(
+    battery: Sequence[BatteryReading],
+    idle: Sequence[Window],
+    work: Work,
+    origin: Origin,
+    known: dict[str, Any],
+) -> tuple[list[Sample], Sample, float]:
+    """Power by a battery gauge in each phase, and the variance of its rounding."""
+    changed, period_s = changes(battery), find_period_s(battery)
+    known["distinct"], known["period_s"] = len(changed), period_s
+    if work.window.length_s >= FROZEN_S and not _any_within(changed[1:], work.window):
+        raise _frozen(work)
+    if period_s is None:
+        raise _RefusedError("too_few_readings", "the gauge changed too seldom; measure for longer")
+    found = refreshes(battery, period_s)
+    phases = [of_window(found, window, period_s) for window in _all(idle, work)]
+    counts = sum(map(len, phases[:-1])), len(phases[-1])
+    if min(counts) < LEAST_REFRESHES or min(map(len, phases)) < _LEAST_OF_A_WINDOW:
+        raise _RefusedError(
+            "too_few_readings",
+            f"the gauge refreshes about every {period_s:.1f} s, which is fewer than "
+            f"{LEAST_REFRESHES} times at idle or under load; measure for longer",
+        )
+    load_raw = [refresh.current_raw for refresh in phases[-1]]
+    unit = origin.current_unit or find_unit(load_raw)
+    if unit is None:
+        raise _RefusedError(
+            "unit_unknown",
+            f"{median(load_raw):g} under load is neither µA nor mA of a phone; "
+            "force the unit if you know it",
+        )
+    calibration = Calibration(unit, origin.discharge_sign or find_sign(load_raw))
+    known["current_unit"], known["discharge_sign"] = unit, calibration.discharge_sign
+    powers = [
+        settled([calibration.power_mw(r.current_raw, r.voltage_mv) for r in phase])
+        for phase in phases
+    ]
+    _check_direction(powers[:-1], powers[-1], origin)
+    different = 1 + sum(a != b for a, b in pairwise(powers[-1]))
+    if different < LEAST_DISTINCT:
+        raise _RefusedError(
+            "too_few_readings",
+            f"the gauge showed {different} different values under load, {LEAST_DISTINCT} are the "
+            "least; measure for longer",
+        )
+    step_mw = calibration.power_mw(
+        quantum([reading.current_raw for reading in battery]), median([r.voltage_mv for r in found])
+    )
+    # Noise over a step averages its rounding out, less of it does not.
+    rounded = [phase for phase in powers if std(phase) < abs(step_mw)]
+    rounding = len(rounded) * step_mw**2 * _VARIANCE_OF_STEP
+    samples = [Sample(tuple(phase), mean(phase)) for phase in powers]
+    return samples[:-1], samples[-1], rounding
+
+
+def _check_direction(
+    idle: Sequence[Sequence[float]], load: Sequence[float], origin: Origin
+) -> None:
+    """A battery that discharges does so at idle as well, and more under load."""
+    idle_mw, load_mw = mean([median(phase) for phase in idle]), median(load)
+    if max(abs(idle_mw), abs(load_mw)) > _MOST_POWER_MW:
+        raise _RefusedError(
+            "unit_unknown",
+            f"{max(abs(idle_mw), abs(load_mw)) / 1e3:.0f} W is no phone's power; the current is "
+            "in another unit",
+        )
+    spread_mw = 3 * max(std(load), *(std(phase) for phase in idle))
+    if idle_mw < 0 or idle_mw - load_mw > spread_mw:
+        forced = origin.discharge_sign is not None
+        raise _RefusedError(
+            "charging",
+            "the current flows into the battery or falls under load, as when a cable feeds the "
+            "device; unplug it" + (", or force the other discharge sign" if forced else ""),
+        )
+
+
+def _figure(
+    idle: Sequence[Sample],
+    load: Sample,
+    rounding: float,
+    work: Work,
+    origin: Origin,
+    known: dict[str, Any],
+) -> EnergyEstimate:
+    idle_mw, load_mw = mean([sample.mean for sample in idle]), load.mean
+    # Per mean: its variance, and the degrees of freedom that it is known with.
+    parts = [(load.variance_of_mean, len(load.values) - 1)]
+    parts += [(s.variance_of_mean / len(idle) ** 2, len(s.values) - 1) for s in idle]
+    variance = math.fsum(part for part, _ in parts)
+    weights = math.fsum(part**2 / freedom for part, freedom in parts)
+    t = t_95(variance**2 / weights) if weights else t_95(parts[0][1])
+    half_mw = t * math.sqrt(variance + rounding + _drift_variance(idle))
+    known |= {"idle_mw": idle_mw, "load_mw": load_mw}
+    above_mw = load_mw - idle_mw
+    if above_mw <= half_mw:
+        return refuse(
+            origin,
+            "no_response",
+            f"the load's {load_mw:.0f} mW do not stand out from {idle_mw:.0f} mW at idle "
+            f"(difference known to within {half_mw:.0f} mW); measure for longer, or with the "
+            "screen off",
+            **known,
+        )
+    mj_per_mw = work.lasted_s / work.inferences
+    return EnergyEstimate(
+        "ok",
+        "",
+        origin.source,
+        origin.kind,
+        energy_mj=above_mw * mj_per_mw,
+        low_mj=(above_mw - half_mw) * mj_per_mw,
+        high_mj=(above_mw + half_mw) * mj_per_mw,
+        **known,
+    )
+
+
+def _drift_variance(idle: Sequence[Sample]) -> float:
+    """Of the baseline while nobody looked, from two that differ by more than their noise: it may
+    have been anything between them."""
+    if len(idle) < 2:
+        return 0.0
+    differ = abs(idle[0].mean - idle[-1].mean)
+    noise = math.sqrt(idle[0].variance_of_mean + idle[-1].variance_of_mean)
+    return differ**2 * _VARIANCE_OF_STEP if differ > 2 * noise else 0.0
+
+
+def _any_within(readings: Sequence[Reading], window: Window) -> bool:
+    return any(window.start_s <= reading.time_s <= window.end_s for reading in readings)
+
+
+def _frozen(work: Work) -> _RefusedError:
+    return _RefusedError(
+        "frozen_gauge",
+        f"it did not change once in {work.window.length_s:.0f} s of load; use another source, or "
+        "restart the device",
+    )

@@ -1,0 +1,170 @@
+"""One measurement: a recording, marks of what the device did when, and estimates from both.
+
+    with EnergyMeter(device, connect, source, kind=...) as meter:
+        meter.baseline(30)
+        with meter.load() as load:
+            runs = bench.run(...)
+            load.add(len(runs.latency_ms), runs.elapsed_ms / 1e3)
+        meter.baseline(15)
+    estimate = meter.estimate(load)
+
+Marks are made on the main connection between runs, in the device's own time, by a look at its
+power state: charging is noticed at either end of every phase.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from mobilesplit.core.errors import DeviceError
+from mobilesplit.device.device import Device
+from mobilesplit.device.energy.calibration import CurrentUnit, DischargeSign
+from mobilesplit.device.energy.estimate import (
+    EnergyEstimate,
+    Kind,
+    Origin,
+    Work,
+    estimate_energy,
+    is_tight,
+    refuse,
+)
+from mobilesplit.device.energy.power_state import PowerState, read_power_state
+from mobilesplit.device.energy.readings import Window
+from mobilesplit.device.energy.sources import EnergySource
+
+
+@dataclass
+class Load:
+    """Inferences under the meter's eyes."""
+
+    started_s: float
+    """The device's time before the first."""
+    ended_s: float | None = None
+    """And after the last; None while they run."""
+    inferences: int = 0
+    """So far."""
+    _first_s: float | None = field(default=None, repr=False)
+    _last_s: float = field(default=0.0, repr=False)
+
+    def add(
+        self, inferences: int, elapsed_s: float, *, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Count inferences that have just ended and took ``elapsed_s`` together."""
+        self._last_s = now_s()
+        if self._first_s is None:
+            self._first_s = self._last_s - elapsed_s
+        self.inferences += inferences
+
+    @property
+    def lasted_s(self) -> float:
+        """From the start of the first to the end of the last inference."""
+        return 0.0 if self._first_s is None else self._last_s - self._first_s
+
+
+class EnergyMeter:
+    """Records a source while it is entered. For the thread that ``device`` belongs to."""
+
+    def __init__(
+        self,
+        device: Device,
+        connect: Callable[[], Device],
+        source: EnergySource,
+        *,
+        kind: Kind,
+        current_unit: CurrentUnit | None = None,
+        discharge_sign: DischargeSign | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``device`` is asked between runs; ``connect`` makes the recording's own connection.
+        ``current_unit`` and ``discharge_sign`` force what is otherwise found out."""
+        self._device = device
+        self._source = source
+        self._recording = source.record(connect)
+        self._origin = Origin(source.name, kind, current_unit, discharge_sign)
+        self._sleep = sleep
+        self._baselines: list[Window] = []
+        self._states: list[PowerState] = []
+
+    def __enter__(self) -> Self:
+        self._recording.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._recording.stop()
+        except DeviceError:
+            # Why it ends already says what happened to the device.
+            if kind is None:
+                raise
+
+    @property
+    def live(self) -> bool:
+        """Whether estimates can be had before the end, so that measuring can stop early."""
+        return self._recording.live
+
+    @property
+    def refuses(self) -> bool:
+        """Whether no figure can come of it any more: a cable feeds the battery that is watched."""
+        return self._source.on_battery and any(state.is_fed for state in self._states)
+
+    def baseline(self, seconds: float) -> None:
+        """Wait while the device idles. Before the load, and better after it as well."""
+        began = self._look()
+        self._sleep(seconds)
+        self._baselines.append(Window(began.ended_s, self._look().began_s))
+
+    @contextmanager
+    def load(self) -> Iterator[Load]:
+        """Around the inferences."""
+        load = Load(self._look().ended_s)
+        yield load
+        load.ended_s = self._look().began_s
+
+    def estimate(self, load: Load) -> EnergyEstimate:
+        """The energy of one inference of ``load``, also while it runs if the meter is ``live``.
+
+        Raises:
+            DeviceError: recording has failed.
+            ValueError: no baseline, or no inferences yet.
+        """
+        readings = self._recording.readings()
+        fed = [state for state in self._states if state.is_fed]
+        if self._source.on_battery and fed:
+            lie = "; `dumpsys battery` is overridden, see `dumpsys battery reset`"
+            return refuse(
+                self._origin,
+                "charging",
+                f"{', '.join(fed[0].fed_by)}: the battery's current is not what the device uses; "
+                "unplug it (adb over Wi-Fi) or use rails"
+                + (lie if any(state.overridden for state in fed) else ""),
+                inferences=load.inferences,
+                readings=len(readings),
+            )
+        if not readings:
+            return refuse(
+                self._origin, "too_few_readings", "nothing was read", inferences=load.inferences
+            )
+        end_s = readings[-1].time_s if load.ended_s is None else load.ended_s
+        work = Work(Window(load.started_s, end_s), load.inferences, load.lasted_s)
+        return estimate_energy(readings, self._near(work.window), work, self._origin)
+
+    def is_tight(self, load: Load, relative: float = 0.03) -> bool:
+        """Whether enough was read of a load that still runs; never where the meter is not live."""
+        if not self.live or load.inferences < 1 or load.lasted_s <= 0 or not self._baselines:
+            return False
+        return is_tight(self.estimate(load), relative)
+
+    def _near(self, load: Window) -> list[Window]:
+        """The last baseline before a load and the first one after it."""
+        before = [window for window in self._baselines if window.end_s <= load.start_s]
+        after = [window for window in self._baselines if window.start_s >= load.end_s]
+        return before[-1:] + after[:1]
+
+    def _look(self) -> PowerState:
+        state = read_power_state(self._device)
+        self._states.append(state)
+        return state

@@ -1,0 +1,147 @@
+"""From polls to what a gauge did: its refreshes and, of a counter, its power. Pure.
+
+A gauge holds a value until its next refresh. Counting one value polled ten times as ten would
+promise a precision that is not there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from mobilesplit.core.statistics import mean, median, std
+from mobilesplit.device.energy.readings import BatteryReading, RailReading, Window
+
+_SETTLED_SIGMAS = 3.0
+"""Noise rarely goes further; a gauge that still averages what was before does."""
+_MAD_TO_STD = 1.4826
+"""Of a normal distribution."""
+_GUARD_PERIODS = 1.5
+"""A refresh shows up to a period that lies before it, and is seen up to a poll after it."""
+_MOST_BLOCKS = 20
+"""Of a counter: few enough that each holds many inferences."""
+
+
+class Refresh(NamedTuple):
+    """A value that a gauge showed, when it was first seen."""
+
+    time_s: float
+    current_raw: int
+    voltage_mv: float
+
+
+class Sample(NamedTuple):
+    """Values of one phase, one for each refresh or block, in order."""
+
+    values: tuple[float, ...]
+    mean: float
+    """Of a counter: its growth over the time, which no block's edge disturbs."""
+
+    @property
+    def variance_of_mean(self) -> float:
+        """Neighbours that resemble each other count for less: AR(1), by their correlation."""
+        count = len(self.values)
+        return std(self.values) ** 2 / count * _inflation(self.values)
+
+
+def changes(readings: Sequence[BatteryReading]) -> list[BatteryReading]:
+    """The first poll of every value that differs from the one before."""
+    kept = list(readings[:1])
+    for before, after in pairwise(readings):
+        if _shown(after) != _shown(before):
+            kept.append(after)
+    return kept
+
+
+def find_period_s(readings: Sequence[BatteryReading]) -> float | None:
+    """From one refresh to the next; None from fewer than two changes.
+
+    A value that a refresh repeats makes it longer than it is, and the result more cautious.
+    """
+    times = [reading.time_s for reading in changes(readings)[1:]]
+    gaps = [after - before for before, after in pairwise(times)]
+    return median(gaps) if gaps else None
+
+
+def refreshes(readings: Sequence[BatteryReading], period_s: float) -> list[Refresh]:
+    """One for each refresh: a value that was held for several periods counts so often."""
+    found: list[Refresh] = []
+    starts = changes(readings)
+    ends = [reading.time_s for reading in starts[1:]] + [readings[-1].time_s]
+    for start, end_s in zip(starts, ends, strict=True):
+        count = max(1, round((end_s - start.time_s) / period_s))
+        found += [
+            Refresh(start.time_s + index * period_s, start.current_raw, start.voltage_mv)
+            for index in range(count)
+        ]
+    return found
+
+
+def of_window(found: Sequence[Refresh], window: Window, period_s: float) -> list[Refresh]:
+    """The refreshes that show nothing but what happened in ``window``."""
+    start_s = window.start_s + _GUARD_PERIODS * period_s
+    return [refresh for refresh in found if start_s <= refresh.time_s <= window.end_s]
+
+
+def settled(values: Sequence[float]) -> Sequence[float]:
+    """Without the first ones, half at most, that a gauge's long average still mixed with the
+    phase before: those outside the noise of the second half."""
+    tail = values[len(values) // 2 :]
+    if not tail:
+        return values
+    middle = median(tail)
+    spread = _MAD_TO_STD * median([abs(value - middle) for value in tail])
+    first = 0
+    while spread and first < len(values) - len(tail):
+        if abs(values[first] - middle) <= _SETTLED_SIGMAS * spread:
+            break
+        first += 1
+    return values[first:]
+
+
+def counted_power(readings: Sequence[RailReading], window: Window, shift_s: float) -> Sample | None:
+    """Power in mW of a counter by blocks of ``window``; None from fewer than three blocks.
+
+    ``shift_s`` is what the device's clock is ahead of the counter's.
+    """
+    points: list[tuple[float, float]] = []
+    for reading in readings:
+        time_s = reading.counted_s + shift_s
+        if window.start_s <= time_s <= window.end_s and (not points or time_s > points[-1][0]):
+            points.append((time_s, reading.total_mj))
+    count = min(_MOST_BLOCKS, len(points) - 1)
+    if count < 3:
+        return None
+    edges = [points[round(index * (len(points) - 1) / count)] for index in range(count + 1)]
+    powers = [(e1 - e0) / (t1 - t0) for (t0, e0), (t1, e1) in pairwise(edges)]
+    (first_s, first_mj), (last_s, last_mj) = points[0], points[-1]
+    return Sample(tuple(powers), (last_mj - first_mj) / (last_s - first_s))
+
+
+def counter_shift_s(readings: Sequence[RailReading]) -> float:
+    """What the device's clock is ahead of the counter's, which is the least that was seen."""
+    return min(reading.time_s - reading.counted_s for reading in readings)
+
+
+def quantum(values: Sequence[float]) -> float:
+    """The smallest step between two values that differ; 0 where none do."""
+    ordered = sorted(set(values))
+    return min((after - before for before, after in pairwise(ordered)), default=0.0)
+
+
+def _shown(reading: BatteryReading) -> tuple[int, float]:
+    return reading.current_raw, reading.voltage_mv
+
+
+def _inflation(values: Sequence[float]) -> float:
+    """How much less is known than from as many independent values, 1 or more."""
+    middle, count = mean(values), len(values)
+    total = math.fsum((value - middle) ** 2 for value in values)
+    if count < 4 or not total:
+        return 1.0
+    neighbours = math.fsum((a - middle) * (b - middle) for a, b in pairwise(values))
+    # Of independent values the estimate is low by about 1/n: put that back.
+    correlation = min(0.9, max(0.0, neighbours / total + 1 / count))
+    return (1 + correlation) / (1 - correlation)
