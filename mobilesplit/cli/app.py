@@ -16,6 +16,7 @@ from mobilesplit.cli import (
     compare,
     demo,
     devices,
+    doctor,
     emulator,
     export,
     link,
@@ -50,6 +51,7 @@ app.command("demo")(demo.demo)
 app.command("models")(models.models)
 app.command("trace")(trace.trace)
 app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
 app.command("devices")(devices.devices)
 app.command("push")(push.push)
 app.command("profile")(profile.profile)

@@ -13,7 +13,7 @@ Serial = Annotated[
     typer.Option(
         "--serial",
         "-s",
-        help="Device as HOST:PORT. Default: $ANDROID_SERIAL, or the only virtual phone.",
+        help="Device as adb shows it, or HOST:PORT. Default: $ANDROID_SERIAL, or the only one.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

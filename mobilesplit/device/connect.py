@@ -26,7 +26,8 @@ from mobilesplit.device.transports.tcp_link import TcpLink
 from mobilesplit.device.transports.usb import find_usb_links
 
 DEFAULT_PORT = 5555
-_USABLE = "device"
+USABLE = "device"
+"""The state that adb gives a device that answers."""
 _IPV4 = re.compile(r"(\d{1,3}\.){3}\d{1,3}")
 
 
@@ -47,7 +48,7 @@ def connect(
     """
     server = AdbServer.running()
     listed = _find(server, serial)
-    if server is not None and listed is not None and listed.state == _USABLE:
+    if server is not None and listed is not None and listed.state == USABLE:
         return Device(ServerTransport(serial, server))
     if ":" in serial or _IPV4.fullmatch(serial):
         return _over_tcp(serial, timeout_s, key_folder)
@@ -108,7 +109,7 @@ def _on_a_cable(
     listed = _find(server, serial)
     if listed is None:
         raise _unknown(serial, server)
-    if listed.state != _USABLE:
+    if listed.state != USABLE:
         raise unusable(listed)
     return Device(ServerTransport(serial, server))
 

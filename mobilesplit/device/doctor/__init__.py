@@ -1,0 +1,1 @@
+"""What `mobilesplit doctor` looks at: this machine, the adb server, each device."""
