@@ -1,4 +1,4 @@
-"""A perfetto trace's energy fields, from bytes that perfetto's own protos made and from wrong ones."""
+"""A perfetto trace's energy fields: bytes that perfetto's own protos made, and wrong ones."""
 
 from __future__ import annotations
 
