@@ -218,8 +218,16 @@ class _Steps:
                 self._photo,
                 # Few samples: it is a demo, and the plan says what rests on few.
                 settings=ProfileSettings(
-                    min_runs=8, max_runs=8, min_s=0, sessions=1, warmup_runs=1, hold_state=False
+                    min_runs=6,
+                    max_runs=6,
+                    min_s=0,
+                    sessions=1,
+                    warmup_runs=1,
+                    hold_state=False,
+                    idle_s=1.3,
+                    load_s=1.5,
                 ),
+                connect=partial(connect, phone.serial),
                 journal_path=self._out / "profile.jsonl",
                 progress=step.note,
             )

@@ -44,6 +44,7 @@ class Wanted:
     sample: Sample
     settings: ProfileSettings
     cut_ids: tuple[str, ...] | None
+    energy_cuts: tuple[str, ...] | None
     cores: str
     budget_s: float | None
     scenarios: Sequence[tuple[Link, Job]]
@@ -166,6 +167,8 @@ class _Measurement:
                 wanted.sample,
                 settings=settings,
                 cut_ids=wanted.cut_ids,
+                energy_cuts=wanted.energy_cuts,
+                connect=lambda: connect(self._serial),
                 journal_path=self._file.with_suffix(".jsonl"),
                 resume=wanted.resume,
                 per_operator=wanted.per_operator,
@@ -191,7 +194,7 @@ class _Measurement:
             return None
 
         def so_far(heads: dict[str, Head]) -> Profile:
-            side = DeviceSide(facts, (), [0.0], heads, False, settings, {})
+            side = DeviceSide(facts, (), [0.0], heads, {}, False, settings, {})
             return make_profile(side, cloud, wanted.bundle)
 
         return Limits(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mobilesplit.cli.children import Child
 from mobilesplit.core.cuts import INPUT
+from mobilesplit.core.errors import UnknownNameError
+from mobilesplit.core.statistics import median
 
 if TYPE_CHECKING:
     from mobilesplit.client.connection import CloudConnection
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
     from mobilesplit.core.results import Array
     from mobilesplit.device.device import Device
     from mobilesplit.device.per_operator import OperatorTime
+    from mobilesplit.device.profiling.energies import Energy
     from mobilesplit.device.profiling.heads import Head
     from mobilesplit.device.profiling.journal import Journal
     from mobilesplit.device.profiling.measure import DependsOn
+    from mobilesplit.device.profiling.plan import HeadPlan
     from mobilesplit.device.profiling.settings import ProfileSettings
     from mobilesplit.device.push import Pushed
     from mobilesplit.wire.messages import TailProfile
@@ -64,6 +68,8 @@ class DeviceSide:
     """Samples of preparing the photo or text."""
     heads: dict[str, Head]
     """By cut."""
+    energies: dict[str, Energy]
+    """By cut; empty where nobody asked for them."""
     throttled: bool
     """Whether Android held the device back while samples were taken that count."""
     settings: ProfileSettings
@@ -104,6 +110,8 @@ def measure_device(
     *,
     settings: ProfileSettings,
     cut_ids: Sequence[str] | None = None,
+    energy_cuts: Sequence[str] | None = None,
+    connect: Callable[[], Device],
     journal_path: Path,
     resume: bool = False,
     limits: Limits | None = None,
@@ -113,7 +121,11 @@ def measure_device(
 ) -> DeviceSide:
     """Measure heads of a bundle on a device, run on ``sample``.
 
-    ``stock_runner``: what was pushed is ExecuTorch's executor_runner.
+    Args:
+        cut_ids: heads to measure; None: all.
+        energy_cuts: heads whose energy is measured; None: the deepest.
+        connect: a second connection to the device, for its gauges.
+        stock_runner: what was pushed is ExecuTorch's executor_runner.
 
     Raises:
         UsageError, InputFileError: the journal cannot be written, or is of something else.
@@ -123,7 +135,9 @@ def measure_device(
     """
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.held_state import held_state
+    from mobilesplit.device.profiling.energies import energies_of, measure_energies
     from mobilesplit.device.profiling.heads import heads_of
+    from mobilesplit.device.profiling.journal import EnergyMeasured
     from mobilesplit.device.profiling.measure import Subject, measure_heads
     from mobilesplit.device.profiling.plan import plan_heads
     from mobilesplit.device.profiling.stock import measure_with_executor_runner
@@ -138,7 +152,7 @@ def measure_device(
     remote_inputs = push_inputs(device, inputs)
     with ExitStack() as stack:
         journal = stack.enter_context(
-            _journal(journal_path, bundle, plan_ids(plan), facts, settings, inputs, resume=resume)
+            _journal(journal_path, bundle, plan, facts, settings, inputs, resume=resume)
         )
         provenance: dict[str, Any] = {"journal": journal_path.name}
         if settings.hold_state:
@@ -160,6 +174,13 @@ def measure_device(
                 progress=progress,
             )
         provenance["runner"] = _last_runner(journal)
+        if not stock_runner:
+            measured = _named(plan, energy_cuts)
+            measure_energies(subject, journal, facts, measured, connect=connect, progress=progress)
+        heads = heads_of(plan, journal.records)
+        provenance["energy"] = [
+            {"cut": r.cut, **r.estimate} for r in journal.records if isinstance(r, EnergyMeasured)
+        ]
         operators: tuple[OperatorTime, ...] = ()
         if per_operator:
             progress("operators")
@@ -170,7 +191,8 @@ def measure_device(
             facts,
             inputs,
             prepare_ms,
-            heads_of(plan, journal.records),
+            heads,
+            energies_of(heads, journal.records, emulated=facts.emulated),
             was_throttled(journal.records),
             settings,
             provenance,
@@ -235,7 +257,13 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
 
     heads = side.heads
     cuts = [
-        _cut_profile(entry, heads.get(entry.cut.id), cloud, throttled=side.throttled)
+        _cut_profile(
+            entry,
+            heads.get(entry.cut.id),
+            side.energies.get(entry.cut.id),
+            cloud,
+            throttled=side.throttled,
+        )
         for entry in bundle.manifest.cuts
         if entry.cut.id == INPUT or entry.cut.id in heads
     ]
@@ -246,6 +274,7 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
         cloud=CloudFacts(name=cloud.name),
         cuts=tuple(cuts),
         prepare_ms=tuple(side.prepare_ms),
+        prepare_energy_mj=_prepare_mj(side),
         output_bytes=sum(spec.nbytes for spec in bundle.manifest.outputs),
         provenance={
             **side.provenance,
@@ -275,6 +304,18 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
     )
 
 
+def _prepare_mj(side: DeviceSide) -> float | None:
+    """Modelled: the power of the deepest head. Of a real phone it stays unknown, since it is this
+    computer that prepares the sample."""
+    if not side.facts.emulated or not side.heads:
+        return None
+    cut, head = list(side.heads.items())[-1]
+    energy_mj = side.energies[cut][0] if cut in side.energies else None
+    if energy_mj is None:
+        return None
+    return energy_mj / median(head.samples_ms) * median(side.prepare_ms)
+
+
 def turning_points(
     side_so_far: Callable[[dict[str, Head]], Profile], scenarios: Sequence[tuple[Link, Job]]
 ) -> DependsOn:
@@ -291,9 +332,15 @@ def turning_points(
     return named
 
 
-def plan_ids(plan: Any) -> tuple[str, ...]:
-    """The cuts of a plan, for the journal."""
-    return tuple(entry.cut.id for entry in plan.cuts)
+def _named(plan: HeadPlan, cut_ids: Sequence[str] | None) -> list[BundleCut]:
+    """Heads of the plan by their cuts; None is the deepest."""
+    if cut_ids is None:
+        return [plan.cuts[-1]]
+    by_id = {entry.cut.id: entry for entry in plan.cuts}
+    for cut_id in cut_ids:
+        if cut_id not in by_id:
+            raise UnknownNameError("cut that is measured", cut_id, by_id)
+    return [by_id[cut_id] for cut_id in cut_ids]
 
 
 def push_inputs(device: Device, inputs: tuple[Array, ...]) -> list[str]:
@@ -316,7 +363,7 @@ def push_inputs(device: Device, inputs: tuple[Array, ...]) -> list[str]:
 def _journal(
     path: Path,
     bundle: Bundle,
-    cuts: tuple[str, ...],
+    plan: HeadPlan,
     facts: DeviceFacts,
     settings: ProfileSettings,
     inputs: tuple[Array, ...],
@@ -330,7 +377,7 @@ def _journal(
         digest.update(array.tobytes())
     header = Header(
         program_sha256=_heads_digest(bundle.manifest),
-        cuts=cuts,
+        cuts=tuple(entry.cut.id for entry in plan.cuts),
         device=facts,
         settings=settings,
         inputs_sha256=digest.hexdigest(),
@@ -428,7 +475,12 @@ def _original(connection: CloudConnection, entry: BundleCut, photo: Photo) -> Co
 
 
 def _cut_profile(
-    entry: BundleCut, head: Head | None, cloud: CloudSide, *, throttled: bool
+    entry: BundleCut,
+    head: Head | None,
+    energy: Energy | None,
+    cloud: CloudSide,
+    *,
+    throttled: bool,
 ) -> CutProfile:
     from mobilesplit.core.profiles import CutProfile
     from mobilesplit.device.profiling.verdicts import judge_head
@@ -447,7 +499,8 @@ def _cut_profile(
         # Nothing runs in front of `input`, and nothing behind `output`.
         head_ms=tuple(head.samples_ms) if head else (0.0,),
         tail_ms={"1": cloud.tails.tail_ms.get(entry.cut.id, (0.0,))},
-        head_energy_mj=None if head else 0.0,
+        head_energy_mj=0.0 if head is None else energy[0] if energy else None,
+        energy=energy[1] if energy else None,
         head_peak_bytes=head.peak_bytes if head else None,
         verdict=judge_head(head, throttled=throttled) if head else None,
     )

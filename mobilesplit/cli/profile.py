@@ -62,7 +62,7 @@ def profile(
     warmup_runs: Annotated[int, typer.Option(min=0, help="Inferences before any counts.")] = 3,
     sessions: Annotated[
         int, typer.Option(min=1, max=100, help="Runner processes that share the samples.")
-    ] = 3,
+    ] = 5,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +89,14 @@ def profile(
         Literal["auto", "rails", "perfetto", "battery", "cmd", "none"],
         typer.Option(help="Where energy is read; auto takes the best that the device shows."),
     ] = "auto",
-    idle_s: Annotated[float, typer.Option(min=0, help="Seconds of idle baseline.")] = 30.0,
+    energy_cuts: Annotated[
+        str | None,
+        typer.Option(help="Heads whose energy is measured, by commas. Default: the deepest."),
+    ] = None,
+    idle_s: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds of idle baseline. Default: 30; 3 of modelled rails."),
+    ] = None,
     load_s: Annotated[
         float, typer.Option(min=0.1, help="Most seconds of inferences for one energy.")
     ] = 45.0,
@@ -162,6 +169,7 @@ def profile(
         choose_sample(loaded, image, text),
         settings,
         cut_ids=tuple(cuts.split(",")) if cuts else None,
+        energy_cuts=tuple(energy_cuts.split(",")) if energy_cuts else None,
         cores=cores,
         budget_s=parse_duration_s(budget) if budget else None,
         scenarios=_scenarios(link, sla_ms, budget),

@@ -83,6 +83,7 @@ class Bench:
             min_s=0,
             one_by_one=one_by_one,
             hold_state=False,
+            energy="none",
             seed=seed,
         )
         with connect(serial) as device:
@@ -95,6 +96,7 @@ class Bench:
                 golden_input(self.bundle),
                 settings=settings,
                 cut_ids=cuts,
+                connect=lambda: connect(serial),
                 journal_path=self._folder / "profile.jsonl",
                 progress=lambda _: None,
             )

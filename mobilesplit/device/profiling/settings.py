@@ -27,7 +27,7 @@ class ProfileSettings(Document):
     """Inferences of every session before any counts, besides the first of each method."""
     warmup_s: float = Field(default=0.0, ge=0)
     """Least seconds of warm-up."""
-    sessions: int = Field(default=3, ge=1, le=100)
+    sessions: int = Field(default=5, ge=1, le=100)
     """Runner processes that share the samples: what differs from process to process (where
     memory lies, say) then shows in the interval."""
     threads: int = Field(default=1, ge=1, le=64)
@@ -44,8 +44,8 @@ class ProfileSettings(Document):
     """Longest wait for it."""
     energy: Literal["auto", "rails", "perfetto", "battery", "cmd", "none"] = "auto"
     """Where energy is read."""
-    idle_s: float = Field(default=30.0, ge=0)
-    """Seconds of idle baseline."""
+    idle_s: float | None = Field(default=None, ge=0)
+    """Seconds of idle baseline; None: 30, and 3 where power rails are modelled."""
     load_s: float = Field(default=45.0, gt=0)
     """Most seconds of back-to-back inferences for one energy."""
     current_unit: Literal["ua", "ma"] | None = None
