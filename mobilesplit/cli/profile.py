@@ -17,7 +17,7 @@ from mobilesplit.cli.console import (
     stderr,
     stdout,
 )
-from mobilesplit.cli.device_choice import choose_serial
+from mobilesplit.cli.device_choice import all_serials, choose_serial, no_device
 from mobilesplit.cli.durations import parse_duration_s
 from mobilesplit.cli.many_devices import Wanted, measure_all
 from mobilesplit.cli.samples import choose_sample
@@ -180,7 +180,7 @@ def profile(
     )
     if all_devices and serial:
         raise UsageError("--serial and --all-devices exclude each other.")
-    serials = [] if all_devices else [choose_serial(serial)]
+    serials = _usable() if all_devices else [choose_serial(serial)]
     files = [out] if len(serials) == 1 else [_named_after(out, name) for name in serials]
     profiles = measure_all(bundle, wanted, cloud, dict(zip(serials, files, strict=True)))
     if as_json:
@@ -192,10 +192,22 @@ def profile(
             if old is not None:
                 stdout.print()
                 print_changes(compare_profiles(old, one))
-    if len(profiles) < len(serials):
+    if len(profiles) < len(serials):  # the others' errors have been shown
         raise typer.Exit(DeviceError.exit_code)
     if any(cut.verdict and cut.verdict.verdict != "ok" for one in profiles for cut in one.cuts):
         raise typer.Exit(NOT_TO_BE_TRUSTED)
+
+
+def _usable() -> list[str]:
+    """Serials of all devices; those that cannot be used are named and left out."""
+    found = all_serials()
+    for one in found:
+        if not one.usable:
+            stderr.print(f"{one.serial}: left out, {one.state}. {one.mend}", soft_wrap=True)
+    usable = [one.serial for one in found if one.usable]
+    if not usable:
+        raise no_device()
+    return usable
 
 
 def _sign(number: int | None) -> Literal[-1, 1] | None:
