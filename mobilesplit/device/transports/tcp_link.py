@@ -1,14 +1,25 @@
-"""The socket below adb-shell: it sends all it is given, notices a closed other side, and keeps
-the deadline of the operation under way instead of a time for each message."""
+"""The socket below adb-shell: whole messages, a noticed end, and the deadline of the operation
+under way instead of a time for each message.
+
+Rule: a deadline that passes in the middle of a message breaks nothing. What came of a message is
+kept until the rest comes, and what was not sent yet goes before the next one.
+"""
 
 from __future__ import annotations
 
 import select
 import socket
+import struct
 
 from adb_shell.transport.tcp_transport import TcpTransport
 
 from mobilesplit.device.deadline import Deadline
+
+_HEADER = struct.Struct("<6I")
+"""Command, two arguments, length, checksum, magic (AOSP adb, protocol.txt)."""
+_MOST_PAYLOAD_BYTES = 4 << 20
+"""Four times what any adb sends."""
+_READ_BYTES = 256 * 1024
 
 
 class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
@@ -17,6 +28,10 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
     def __init__(self, host: str, port: int, deadline: Deadline) -> None:
         super().__init__(host, port)
         self.deadline = deadline
+        self._came = bytearray()
+        self._whole_bytes = 0
+        self._unsent = bytearray()
+        self._payload_follows = False
 
     def connect(self, transport_timeout_s: float | None) -> None:
         super().connect(self.deadline.left_s())
@@ -24,26 +39,55 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
 
     def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
         connection = self._socket()
-        view = memoryview(data)
-        while view:
+        self._unsent += data
+        # adb-shell writes a message as header and payload: they begin their way together.
+        self._payload_follows = not self._payload_follows and _payload_bytes(data) > 0
+        while self._unsent and not self._payload_follows:
             _, writeable, _ = select.select([], [connection], [], self.deadline.left_s())
             if not writeable:
                 raise TimeoutError
-            view = view[connection.send(view) :]
+            del self._unsent[: connection.send(self._unsent)]
         return len(data)
 
     def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        while not self._whole_bytes:
+            self._receive()
+        taken = min(numbytes, self._whole_bytes)
+        data = bytes(memoryview(self._came)[:taken])
+        del self._came[:taken]
+        self._whole_bytes -= taken
+        if not self._whole_bytes:
+            self._find_message()
+        return data
+
+    def _receive(self) -> None:
         connection = self._socket()
         readable, _, _ = select.select([connection], [], [], self.deadline.left_s())
         if not readable:
             raise TimeoutError
-        data = connection.recv(numbytes)
+        data = connection.recv(_READ_BYTES)
         if not data:
             raise ConnectionResetError("the device closed the connection")
-        return data
+        self._came += data
+        self._find_message()
+
+    def _find_message(self) -> None:
+        """Count the bytes of the first message, once all of them are there."""
+        if len(self._came) < _HEADER.size:
+            return
+        payload_bytes = _payload_bytes(self._came)
+        if payload_bytes > _MOST_PAYLOAD_BYTES:
+            raise ConnectionResetError(f"a message of {payload_bytes} bytes: this is no adb")
+        if len(self._came) >= _HEADER.size + payload_bytes:
+            self._whole_bytes = _HEADER.size + payload_bytes
 
     def _socket(self) -> socket.socket:
         if self._connection is None:
             raise ConnectionResetError("not connected")
         connection: socket.socket = self._connection
         return connection
+
+
+def _payload_bytes(header: bytes | bytearray) -> int:
+    """How long the payload is that follows a header."""
+    return int(_HEADER.unpack_from(header)[3])
