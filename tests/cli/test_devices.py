@@ -72,7 +72,7 @@ def test_of_several_devices_none_is_chosen_and_all_are_listed_with_their_states(
 ) -> None:
     with (
         running_phone("shy", home / "elsewhere", auth="refuse") as shy,
-        adb_server([shy.serial], home) as port,
+        adb_server([shy.serial]) as port,
         server_at(port),
     ):
         with pytest.raises(DeviceError) as caught:

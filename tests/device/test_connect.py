@@ -14,7 +14,13 @@ from mobilesplit.core.errors import DeviceError, InputFileError, UsageError, Usb
 from mobilesplit.device.connect import connect, unusable
 from mobilesplit.device.deadline import Deadline
 from mobilesplit.device.device import Device
-from mobilesplit.device.transports.adb_server import AdbServer, Address, Listed, server_address
+from mobilesplit.device.transports.adb_server import (
+    AdbServer,
+    Address,
+    Listed,
+    server_address,
+    start_server,
+)
 from mobilesplit.device.transports.usb import find_usb_links
 from mobilesplit.emulator.phones import PhoneRecord
 from tests.device.transport_parts import adb_server, running_phone, server_at
@@ -98,7 +104,7 @@ def test_a_phone_that_does_not_accept_the_key_is_unauthorized_directly_and_in_a_
         with server_at(None), pytest.raises(DeviceError, match="unauthorized") as direct:
             connect(shy.serial, timeout_s=0.5, key_folder=tmp_path / "keys")
         assert direct.value.cause == "unauthorized"
-        with adb_server([shy.serial], tmp_path) as port, server_at(port):
+        with adb_server([shy.serial]) as port, server_at(port):
             server = AdbServer.running()
             assert server is not None
             assert server.devices() == [Listed(shy.serial, "unauthorized")]
@@ -123,7 +129,7 @@ def test_a_device_that_a_server_shows_as_unusable_says_how_to_mend_it(
 def test_a_serial_that_a_server_does_not_know_lists_those_it_knows(
     phone: PhoneRecord, tmp_path: Path
 ) -> None:
-    with adb_server([phone.serial], tmp_path) as port, server_at(port):
+    with adb_server([phone.serial]) as port, server_at(port):
         with pytest.raises(DeviceError, match=rf"knows: {phone.serial} \(device\)") as caught:
             connect("R58M", key_folder=tmp_path)
         assert caught.value.cause == "not_found"
@@ -161,6 +167,14 @@ def test_a_server_is_started_only_for_a_serial_that_nothing_else_reaches(
         with pytest.raises(DeviceError, match="no adb server could be started"):
             connect("R58M", key_folder=tmp_path, start=start)
     assert started == ["adb"]
+
+
+def test_a_server_of_another_machine_is_not_started_from_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ADB_SERVER_SOCKET", "tcp:192.0.2.1:5037")
+    with pytest.raises(DeviceError, match="cannot be started from here"):
+        start_server()
 
 
 def test_without_libusb_phones_on_a_cable_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

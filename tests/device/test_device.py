@@ -29,7 +29,7 @@ def reachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reachable]:
     root = tmp_path_factory.mktemp("contract")
     with (
         running_phone("contract", root / "state") as phone,
-        adb_server([phone.serial], root) as port,
+        adb_server([phone.serial]) as port,
     ):
         yield phone.serial, port, root
 
@@ -169,7 +169,7 @@ def test_a_full_phone_is_no_space_and_keeps_no_half_file(
 def test_a_phone_that_leaves_is_gone_at_once(way: str, tmp_path: Path) -> None:
     with (
         running_phone("leaves", tmp_path / "state") as phone,
-        adb_server([phone.serial], tmp_path, way) as port,
+        adb_server([phone.serial], way) as port,
         connected(way, phone.serial, port, tmp_path / "keys") as device,
     ):
         stream = device.open_shell("sleep 30")
@@ -207,7 +207,7 @@ def test_two_devices_work_in_two_threads(way: str, tmp_path: Path) -> None:
     with (
         running_phone("one", tmp_path / "state") as one,
         running_phone("two", tmp_path / "state") as two,
-        adb_server([one.serial, two.serial], tmp_path, way) as port,
+        adb_server([one.serial, two.serial], way) as port,
         connected(way, one.serial, port, tmp_path / "keys") as first,
         connected(way, two.serial, port, tmp_path / "keys") as second,
     ):

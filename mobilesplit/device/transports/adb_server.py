@@ -25,6 +25,7 @@ from mobilesplit.device.deadline import Deadline
 from mobilesplit.device.transports.transport import gone, too_late
 
 DEFAULT_PORT = 5037
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _START_S = 30.0
 _ANSWER_S = 5.0
 _READ_BYTES = 256 * 1024
@@ -161,18 +162,32 @@ def start_server() -> AdbServer:
     """Start an adb server where the environment says, with the adb on PATH or adbutils' own.
 
     Raises:
-        DeviceError: it did not start.
+        DeviceError: it did not start, or belongs on another machine.
     """
-    adb = adbutils.adb_path()
+    host, port = server_address(os.environ)
+    if host not in _THIS_MACHINE:
+        raise DeviceError(
+            f"no adb server answers at {host}:{port}, and it cannot be started from here.",
+            next_step="Start it there (`adb -a start-server`), or unset ADB_SERVER_SOCKET and "
+            "ANDROID_ADB_SERVER_ADDRESS.",
+        )
+    # adb takes every other name of this machine for another machine's.
+    environment = {**os.environ, "ADB_SERVER_SOCKET": f"tcp:localhost:{port}"}
     try:
         done = subprocess.run(
-            [adb, "start-server"], capture_output=True, text=True, timeout=_START_S, check=False
+            [adbutils.adb_path(), "start-server"],
+            capture_output=True,
+            text=True,
+            timeout=_START_S,
+            check=False,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _not_started(str(error)) from None
     server = AdbServer.running()
     if server is None:
-        raise _not_started(first_line(done.stderr) or f"exit code {done.returncode}")
+        lines = done.stderr.strip().splitlines()
+        raise _not_started(lines[-1] if lines else f"exit code {done.returncode}")
     return server
 
 
