@@ -46,9 +46,11 @@ def _look(device: Device) -> Iterator[Finding]:
     facts = read_facts(device)
     kind = "emulated: its times and energy stand for no phone" if facts.emulated else "a phone"
     yield ok("state", f"device, over {device.transport}; {facts.name}, {kind}")
-    yield _android(facts)
-    yield _runner_here(device, facts)
-    yield _cores(facts)
+    # It runs this machine's own runner, as runner_build has it; an AVD does not.
+    virtual_phone = device.check_shell("getprop ro.mobilesplit.emulated") == "1"
+    yield judge_android(facts, virtual_phone)
+    yield judge_abi(facts, virtual_phone)
+    yield judge_cores(facts)
     checks: tuple[Callable[[Device], Finding], ...] = (_room, _battery, _thermal, _pushed_runner)
     for check in checks:
         yield _told(check, device)
@@ -65,28 +67,30 @@ def _told(check: Callable[[Device], Finding], device: Device) -> Finding:
         return warning(check.__name__.strip("_").replace("_", " "), error.what, error.next_step)
 
 
-def _android(facts: DeviceFacts) -> Finding:
+def judge_android(facts: DeviceFacts, virtual_phone: bool) -> Finding:
+    """Whether a runner can be built for its Android."""
     says = f"{facts.android or '?'} (API {facts.sdk or '?'})"
-    if facts.sdk is not None and facts.sdk < _LEAST_SDK:
+    if not virtual_phone and facts.sdk is not None and facts.sdk < _LEAST_SDK:
         return failure(
             "Android", says, f"The runner needs API {_LEAST_SDK} (Android 8): use a newer device."
         )
     return ok("Android", says)
 
 
-def _runner_here(device: Device, facts: DeviceFacts) -> Finding:
+def judge_abi(facts: DeviceFacts, virtual_phone: bool) -> Finding:
+    """Whether there is a runner for its ABI here."""
     abi = facts.abi or "unknown ABI"
-    # As in runner_build: a virtual phone runs this machine's own runner, an AVD does not.
-    if device.check_shell("getprop ro.mobilesplit.emulated") == "1":
+    if virtual_phone:
         return ok("ABI", f"{abi}; this machine's own runner serves, built where it is missing")
     try:
-        runner = find_runner(facts.abi, virtual_phone=False, serial=device.serial)
+        runner = find_runner(facts.abi, virtual_phone=False, serial=facts.serial)
     except DeviceError as error:
         return failure("ABI", f"{abi}: {error.what}", error.next_step)
     return ok("ABI", f"{abi}; its runner is {runner.path}")
 
 
-def _cores(facts: DeviceFacts) -> Finding:
+def judge_cores(facts: DeviceFacts) -> Finding:
+    """Its cores by clock, the fastest first."""
     if not facts.core_max_khz:
         return warning(
             "cores",
@@ -149,7 +153,7 @@ def _pushed_runner(device: Device) -> Finding:
     command = f"{REMOTE_FOLDER}/{runners[-1]} --version"
     result = device.shell(command, timeout_s=_VERSION_S)
     if result.exit_code == 0:
-        return _version(result.text)
+        return judge_version(result.text)
     cause = find_cause(result.stderr, result.exit_code)
     return warning(
         "pushed runner",
@@ -158,7 +162,7 @@ def _pushed_runner(device: Device) -> Finding:
     )
 
 
-def _version(text: str) -> Finding:
+def judge_version(text: str) -> Finding:
     """What the runner says of itself; one of another ExecuTorch may not read our programs."""
     try:
         told = json.loads(text)
