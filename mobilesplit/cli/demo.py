@@ -38,7 +38,6 @@ from mobilesplit.cli.models import build_model
 from mobilesplit.cli.outputs import top_classes
 from mobilesplit.cli.plan import print_plan
 from mobilesplit.cli.samples import load_photo
-from mobilesplit.core.cuts import OUTPUT
 from mobilesplit.core.errors import MobilesplitError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -196,6 +195,7 @@ class _Steps:
     def _profile_phone(
         self, bundle: Bundle, starting: Child
     ) -> tuple[PhoneRecord, Device, Pushed, DeviceSide, dict[str, Any]]:
+        from mobilesplit.core.cuts import OUTPUT
         from mobilesplit.device.connect import connect
         from mobilesplit.device.profiling.settings import ProfileSettings
         from mobilesplit.device.push import push_bundle

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilesplit.cli.children import Child
-from mobilesplit.core.cuts import INPUT
 from mobilesplit.core.errors import UnknownNameError
 from mobilesplit.core.statistics import median
 
@@ -253,6 +252,7 @@ def measure_cloud(
 
 def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
     """The profile document: what the device gave, and what the server gave of its tails."""
+    from mobilesplit.core.cuts import INPUT
     from mobilesplit.core.profiles import SCHEMA, CloudFacts, Profile
 
     heads = side.heads

@@ -43,10 +43,11 @@ def test_the_demo_classifies_the_photo_with_every_part_where_it_is_said_to_be(
     assert demo.cloud_tail_runs == JOBS * sum(mode.cut != "output" for mode in demo.modes)
 
     assert demo.profile.device.emulated
-    assert "modelled" in demo.profile.provenance["energy"]
     heads = [cut for cut in demo.profile.cuts if cut.id != "input"]
+    assert heads[-1].energy is not None and heads[-1].energy.basis == "modelled"
+    assert {cut.energy.basis for cut in heads[:-1] if cut.energy} == {"predicted"}
     assert all(cut.head_energy_mj and cut.head_peak_bytes for cut in heads)
-    assert all(len(cut.head_ms) >= 5 for cut in heads)
+    assert all(len(cut.head_ms) >= 6 for cut in heads)
     report = (out / "report.html").read_text()
     assert "https://" not in report.split("<script", 1)[0]
     assert "daisy" in report and "modelled" in report
@@ -64,7 +65,10 @@ def test_the_commands_do_one_by_one_what_the_demo_chains(
     assert home.json("push", tiny_bundle)["sent_bytes"] == 0
 
     profile = tmp_path / "profile.json"
-    measured = home.json("profile", tiny_bundle, "--out", profile, "--min-s", 0, "--min-runs", 5)
+    few = ("--min-s", 0, "--min-runs", 5, "--max-runs", 5, "--energy", "none")
+    done = home.run("profile", tiny_bundle, "--out", profile, *few, "--json")
+    assert done.returncode == 5, done.stderr  # on so few samples nobody should rely
+    measured = json.loads(done.stdout)
     assert json.loads(profile.read_text()) == measured
     cut = measured["cuts"][1]["id"]
 
@@ -90,10 +94,11 @@ def test_the_commands_do_one_by_one_what_the_demo_chains(
     assert home.run("report", profile, "--out", html).returncode == 0
     assert cut in html.read_text()
     counted = home.json("emulator", "list")["phones"][0]
-    # Two benchmarks would count more: every inference is the runner's own.
-    heads = len(measured["cuts"]) - 1
-    warmups = 3
-    assert counted["inferences"] == heads * (1 + warmups + 5) + 3
+    # The phone's own count: every inference that the journal has was the runner's, and no other.
+    journal = [json.loads(line) for line in (tmp_path / "profile.jsonl").read_text().splitlines()]
+    firsts = sum(line["record"] == "loaded" for line in journal)
+    runs = sum(len(line["latency_ms"]) for line in journal if line["record"] == "runs")
+    assert counted["inferences"] == firsts + runs + 3
     assert home.run("emulator", "stop", phone["name"]).returncode == 0
     home.wait_until_nothing_runs()
 
@@ -132,7 +137,8 @@ def test_a_server_that_dies_in_mid_run_leaves_the_job_to_the_device(
         slow.communicate(timeout=60)
     assert run.returncode == 0, stderr
     finished = json.loads(stdout)
-    assert "lost" in finished["fell_back"]
+    # In the middle of the transfer, or of the handshake before it: both travel on the slow link.
+    assert "lost" in finished["fell_back"] or "Cannot connect" in finished["fell_back"]
     assert len(finished["top"]) == 5
     assert home.json("emulator", "list")["phones"][0]["inferences"] == 2
 
