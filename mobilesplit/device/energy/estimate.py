@@ -1,8 +1,9 @@
 """From readings at idle and under load to the energy of one inference. Pure.
 
 Energy = (power under load - power at idle) x the time it lasted / the number of inferences. The
-interval is Welch's, from one value for each refresh of the gauge (or block of a counter). It holds
-what is random about the readings; how true a gauge is, it cannot know.
+interval is Welch's, from one value for each refresh of the gauge (or block of a counter), for the
+inferences that ran. It holds what is random about the readings; how true a gauge is, and whether
+the device will be the same tomorrow, it cannot know.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ FROZEN_S = 10.0
 """Gauges refresh within seconds, and under load none stands still for so long."""
 _MOST_POWER_MW = 60_000.0
 """No phone draws so much; a number that says so is not in the unit that it seems to be."""
+_LONGER = "measure for longer (--idle-s, --load-s)"
 _VARIANCE_OF_STEP = 1 / 12
 """Of a rounding error, which is uniform over one step."""
 
@@ -209,7 +211,7 @@ def _count(
     if len(complete) < len(samples):
         raise _RefusedError(
             "too_few_readings",
-            "a phase has fewer than 4 readings of the rails; measure for longer",
+            f"a phase has fewer than 4 readings of the rails; {_LONGER}",
         )
     return complete[:-1], complete[-1]
 
@@ -227,7 +229,7 @@ def _gauge(
     if work.window.length_s >= FROZEN_S and not _any_within(changed[1:], work.window):
         raise _frozen(work)
     if period_s is None:
-        raise _RefusedError("too_few_readings", "the gauge changed too seldom; measure for longer")
+        raise _RefusedError("too_few_readings", f"the gauge changed too seldom; {_LONGER}")
     found = refreshes(battery, period_s)
     phases = [of_window(found, window, period_s) for window in _all(idle, work)]
     counts = sum(map(len, phases[:-1])), len(phases[-1])
@@ -235,7 +237,7 @@ def _gauge(
         raise _RefusedError(
             "too_few_readings",
             f"the gauge refreshes about every {period_s:.1f} s, which is fewer than "
-            f"{LEAST_REFRESHES} times at idle or under load; measure for longer",
+            f"{LEAST_REFRESHES} times at idle or under load; {_LONGER}",
         )
     load_raw = [refresh.current_raw for refresh in phases[-1]]
     unit = origin.current_unit or find_unit(load_raw)
@@ -243,12 +245,16 @@ def _gauge(
         raise _RefusedError(
             "unit_unknown",
             f"{median(load_raw):g} under load is neither µA nor mA of a phone; "
-            "force the unit if you know it",
+            "--current-unit forces it, if you know it",
         )
     calibration = Calibration(unit, origin.discharge_sign or find_sign(load_raw))
     known["current_unit"], known["discharge_sign"] = unit, calibration.discharge_sign
     powers = [
-        settled([calibration.power_mw(r.current_raw, r.voltage_mv) for r in phase])
+        settled(
+            [calibration.power_mw(r.current_raw, r.voltage_mv) for r in phase],
+            # Work comes before a baseline, idling before the load.
+            from_above=phase is not phases[-1],
+        )
         for phase in phases
     ]
     _check_direction(powers[:-1], powers[-1], origin)
@@ -257,7 +263,7 @@ def _gauge(
         raise _RefusedError(
             "too_few_readings",
             f"the gauge showed {different} different values under load, {LEAST_DISTINCT} are the "
-            "least; measure for longer",
+            f"least; {_LONGER}",
         )
     step_mw = calibration.power_mw(
         quantum([reading.current_raw for reading in battery]), median([r.voltage_mv for r in found])
@@ -286,7 +292,7 @@ def _check_direction(
         raise _RefusedError(
             "charging",
             "the current flows into the battery or falls under load, as when a cable feeds the "
-            "device; unplug it" + (", or force the other discharge sign" if forced else ""),
+            "device; unplug it" + (", or turn --discharge-sign round" if forced else ""),
         )
 
 
@@ -300,8 +306,8 @@ def _figure(
 ) -> EnergyEstimate:
     idle_mw, load_mw = mean([sample.mean for sample in idle]), load.mean
     # Per mean: its variance, and the degrees of freedom that it is known with.
-    parts = [(load.variance_of_mean, len(load.values) - 1)]
-    parts += [(s.variance_of_mean / len(idle) ** 2, len(s.values) - 1) for s in idle]
+    parts = [(load.variance_as_it_was, len(load.values) - 1)]
+    parts += [(s.variance_elsewhen / len(idle) ** 2, len(s.values) - 1) for s in idle]
     variance = math.fsum(part for part, _ in parts)
     weights = math.fsum(part**2 / freedom for part, freedom in parts)
     t = t_95(variance**2 / weights) if weights else t_95(parts[0][1])
@@ -313,8 +319,7 @@ def _figure(
             origin,
             "no_response",
             f"the load's {load_mw:.0f} mW do not stand out from {idle_mw:.0f} mW at idle "
-            f"(difference known to within {half_mw:.0f} mW); measure for longer, or with the "
-            "screen off",
+            f"(difference known to within {half_mw:.0f} mW); {_LONGER}",
             **known,
         )
     mj_per_mw = work.lasted_s / work.inferences
@@ -336,7 +341,7 @@ def _drift_variance(idle: Sequence[Sample]) -> float:
     if len(idle) < 2:
         return 0.0
     differ = abs(idle[0].mean - idle[-1].mean)
-    noise = math.sqrt(idle[0].variance_of_mean + idle[-1].variance_of_mean)
+    noise = math.sqrt(idle[0].variance_elsewhen + idle[-1].variance_elsewhen)
     return differ**2 * _VARIANCE_OF_STEP if differ > 2 * noise else 0.0
 
 

@@ -33,7 +33,7 @@ from mobilesplit.device.energy.estimate import (
     refuse,
 )
 from mobilesplit.device.energy.power_state import PowerState, read_power_state
-from mobilesplit.device.energy.readings import Window
+from mobilesplit.device.energy.readings import Reading, Window
 from mobilesplit.device.energy.sources import EnergySource
 
 
@@ -131,7 +131,7 @@ class EnergyMeter:
             DeviceError: recording has failed.
             ValueError: no baseline, or no inferences yet.
         """
-        readings = self._recording.readings()
+        readings = self.readings()
         fed = [state for state in self._states if state.is_fed]
         if self._source.on_battery and fed:
             lie = "; `dumpsys battery` is overridden, see `dumpsys battery reset`"
@@ -151,6 +151,15 @@ class EnergyMeter:
         end_s = readings[-1].time_s if load.ended_s is None else load.ended_s
         work = Work(Window(load.started_s, end_s), load.inferences, load.lasted_s)
         return estimate_energy(readings, self._near(work.window), work, self._origin)
+
+    def readings(self) -> list[Reading]:
+        """Everything that was read so far, raw. Raises DeviceError where recording has failed."""
+        return self._recording.readings()
+
+    @property
+    def baselines(self) -> tuple[Window, ...]:
+        """When the device idled, by its own time."""
+        return tuple(self._baselines)
 
     def is_tight(self, load: Load, relative: float = 0.03) -> bool:
         """Whether enough was read of a load that still runs; never where the meter is not live."""

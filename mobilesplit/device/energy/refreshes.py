@@ -40,10 +40,17 @@ class Sample(NamedTuple):
     """Of a counter: its growth over the time, which no block's edge disturbs."""
 
     @property
-    def variance_of_mean(self) -> float:
-        """Neighbours that resemble each other count for less: AR(1), by their correlation."""
-        count = len(self.values)
-        return std(self.values) ** 2 / count * _inflation(self.values)
+    def variance_elsewhen(self) -> float:
+        """Of the mean, taken for the level at another time: a baseline that wanders is less sure
+        than as many independent values. AR(1), by the neighbours' correlation."""
+        return std(self.values) ** 2 / len(self.values) * _inflation(self.values)
+
+    @property
+    def variance_as_it_was(self) -> float:
+        """Of the mean, taken for what happened: a slow rise is seen by every value and is no
+        error, so only what differs from neighbour to neighbour counts (von Neumann)."""
+        squares = [(after - before) ** 2 for before, after in pairwise(self.values)]
+        return mean(squares) / 2 / len(self.values)
 
 
 def changes(readings: Sequence[BatteryReading]) -> list[BatteryReading]:
@@ -85,17 +92,18 @@ def of_window(found: Sequence[Refresh], window: Window, period_s: float) -> list
     return [refresh for refresh in found if start_s <= refresh.time_s <= window.end_s]
 
 
-def settled(values: Sequence[float]) -> Sequence[float]:
+def settled(values: Sequence[float], *, from_above: bool) -> Sequence[float]:
     """Without the first ones, half at most, that a gauge's long average still mixed with the
-    phase before: those outside the noise of the second half."""
+    phase before: those outside the noise of the second half, on the side of that phase."""
     tail = values[len(values) // 2 :]
     if not tail:
         return values
     middle = median(tail)
-    spread = _MAD_TO_STD * median([abs(value - middle) for value in tail])
+    spread = _SETTLED_SIGMAS * _MAD_TO_STD * median([abs(value - middle) for value in tail])
     first = 0
     while spread and first < len(values) - len(tail):
-        if abs(values[first] - middle) <= _SETTLED_SIGMAS * spread:
+        beyond = values[first] - middle if from_above else middle - values[first]
+        if beyond <= spread:
             break
         first += 1
     return values[first:]

@@ -35,7 +35,7 @@ _CMD_POLL_S = 1.0
 """It starts a process in Android's runtime each time, which the gauge would show."""
 _COARSE = (
     "`Charge counter` of dumpsys battery",
-    "counts in steps of about a minute's use, too coarse for an inference",
+    "too coarse for an inference: a step is what a phone uses in seconds to minutes",
 )
 
 

@@ -5,6 +5,7 @@ The gauge and the power model are the virtual phone's; the clock is a number tha
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import Literal
@@ -52,6 +53,10 @@ class Case:
     """Busy during an inference."""
     inference_s: float
     """How long one takes, on average."""
+    held_up: float
+    """Most of the time for which something else has the cores, which comes and goes."""
+    held_up_s: float
+    """From one such time to the next."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def seeded_case(seed: int) -> Case:
         gauge,
         cores=rng.choice((1, 2, 4)),
         inference_s=rng.uniform(0.02, 0.4),
+        held_up=rng.choice((0.0, 0.0, 0.3)),
+        held_up_s=rng.uniform(8, 30),
     )
 
 
@@ -121,7 +128,8 @@ def measure(case: Case, *, stop_early: bool = False) -> Outcome:
     while phone.now_s < start_s + LOAD_S:
         took_s = case.inference_s * rng.uniform(0.95, 1.1)
         phone.infer(took_s)
-        phone.idle(rng.uniform(0.0, 0.002))
+        held_up = case.held_up * (1 + math.sin(phone.now_s * math.tau / case.held_up_s)) / 2
+        phone.idle(rng.uniform(0.0, 0.002) + held_up * took_s)
         busy_s, inferences = busy_s + took_s, inferences + 1
         if stop_early and phone.now_s > next_look_s:
             next_look_s += 5

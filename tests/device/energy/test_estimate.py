@@ -160,7 +160,7 @@ def test_a_forced_unit_and_sign_are_believed() -> None:
     forced = replace(ORIGIN, current_unit="ua", discharge_sign=1)
     assert estimate(odd, forced).energy_mj == pytest.approx(TRUE_MJ, rel=0.02)
     wrong = estimate(odd, replace(ORIGIN, discharge_sign=-1))
-    assert wrong.verdict == "charging" and "discharge sign" in wrong.why
+    assert wrong.verdict == "charging" and "--discharge-sign" in wrong.why
 
 
 def test_a_restart_is_noticed_by_the_clock_and_by_the_counter() -> None:
