@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from adb_shell.auth.sign_pythonrsa import PythonRSASigner
 from mobilesplit.core.errors import InputFileError
 
 _log = logging.getLogger(__name__)
+_making = threading.Lock()
+"""Devices that are connected to at the same time share one new key."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -27,9 +30,10 @@ def load_signers(folder: Path | None = None) -> list[PythonRSASigner]:
     """
     own = (folder or Path.home() / ".android") / "adbkey"
     try:
-        if not own.exists():
-            _make(own)
-        elif own.stat().st_mode & _OTHERS:
+        with _making:
+            if not own.exists():
+                _make(own)
+        if own.stat().st_mode & _OTHERS:
             own.chmod(0o600)
             _log.warning("%s was readable by others; it is readable by you alone now.", own)
         return [_signer(own), *(_signer(path) for path in _vendor_keys())]

@@ -6,11 +6,19 @@ import socket
 import stat
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mobilesplit.core.errors import DeviceError, InputFileError, UsageError, UsbUnusableError
+from mobilesplit.core.errors import (
+    DeviceError,
+    DeviceGoneError,
+    InputFileError,
+    UsageError,
+    UsbUnusableError,
+)
+from mobilesplit.device.adb_keys import load_signers
 from mobilesplit.device.connect import connect, unusable
 from mobilesplit.device.deadline import Deadline
 from mobilesplit.device.device import Device
@@ -24,6 +32,7 @@ from mobilesplit.device.transports.adb_server import (
 from mobilesplit.device.transports.usb import find_usb_links
 from mobilesplit.emulator.phones import PhoneRecord
 from tests.device.transport_parts import adb_server, running_phone, server_at
+from tests.emulator.virtual_phone_parts import free_port
 
 
 @pytest.mark.parametrize(
@@ -167,6 +176,20 @@ def test_a_server_is_started_only_for_a_serial_that_nothing_else_reaches(
         with pytest.raises(DeviceError, match="no adb server could be started"):
             connect("R58M", key_folder=tmp_path, start=start)
     assert started == ["adb"]
+
+
+def test_a_server_that_has_ended_is_gone_and_not_started_again() -> None:
+    ended = AdbServer(Address("127.0.0.1", free_port()))
+    with pytest.raises(DeviceGoneError, match="Connection refused"):
+        ended.open("R58M", "sync:", Deadline(5))
+    with server_at(ended.address.port):
+        assert AdbServer.running() is None
+
+
+def test_threads_that_need_a_new_key_at_once_share_one(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        signers = [pool.submit(load_signers, tmp_path / "new") for _ in range(4)]
+        assert len({signer.result()[0].GetPublicKey() for signer in signers}) == 1
 
 
 def test_a_server_of_another_machine_is_not_started_from_here(

@@ -118,6 +118,8 @@ class AdbServer:
             DeviceGoneError: the server has ended.
         """
         try:
+            # adbutils would start another server in the place of one that has ended.
+            socket.create_connection(self.address, timeout=deadline.left_s()).close()
             connection = self._client().make_connection(timeout=deadline.left_s())
             try:
                 for request in (f"host:transport:{serial}", service):
