@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -194,8 +195,23 @@ def profile(
                 print_changes(compare_profiles(old, one))
     if len(profiles) < len(serials):  # the others' errors have been shown
         raise typer.Exit(DeviceError.exit_code)
-    if any(cut.verdict and cut.verdict.verdict != "ok" for one in profiles for cut in one.cuts):
+    measured = [cut for one in profiles for cut in one.cuts]
+    doubtful = any(cut.verdict and cut.verdict.verdict != "ok" for cut in measured)
+    # Without a source being asked for, no energy is no failure: most devices state none.
+    refused = energy != "auto" and any(cut.energy and not cut.energy.valid for cut in measured)
+    if doubtful or refused:
         raise typer.Exit(NOT_TO_BE_TRUSTED)
+
+
+def _energy_line(energy: Mapping[str, Any]) -> str:
+    """One of the document's ``provenance.energy``."""
+    if not energy["energy_valid"]:
+        return f"No energy is stated, {energy['verdict'].replace('_', ' ')}: {energy['why']}."
+    return (
+        f"Energy of {energy['cut']}, {energy['kind']} ({energy['source']}):"
+        f" {energy['energy_mj']:.1f} mJ above idle (95 %: {energy['low_mj']:.1f} to"
+        f" {energy['high_mj']:.1f}); other heads: predicted from its power."
+    )
 
 
 def _usable() -> list[str]:
@@ -255,6 +271,8 @@ def _print_profile(made: Profile, file: Path) -> None:
             f" {cuts[-1].verdict.why if cuts[-1].verdict else ''}.",
             soft_wrap=True,
         )
+    for energy in made.provenance.get("energy", ()):
+        stdout.print(_energy_line(energy), soft_wrap=True)
     if operators := made.provenance.get("operators"):
         stdout.print()
         table = operators_table(made.cuts[-1].id, operators)
