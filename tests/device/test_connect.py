@@ -6,6 +6,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mobilesplit.device.adb_keys import load_signers
 from mobilesplit.device.connect import connect, unusable
 from mobilesplit.device.deadline import Deadline
 from mobilesplit.device.device import Device
+from mobilesplit.device.listing import find_devices
 from mobilesplit.device.transports.adb_server import (
     AdbServer,
     Address,
@@ -30,6 +32,7 @@ from mobilesplit.device.transports.adb_server import (
     start_server,
 )
 from mobilesplit.device.transports.usb import find_usb_links
+from mobilesplit.emulator.fault_injection import set_faults
 from mobilesplit.emulator.phones import PhoneRecord
 from tests.device.transport_parts import adb_server, running_phone, server_at
 from tests.emulator.virtual_phone_parts import free_port
@@ -133,6 +136,24 @@ def test_a_device_that_a_server_shows_as_unusable_says_how_to_mend_it(
     assert str(error).startswith(f"R58M: the adb server shows it as {state}.") and says in str(
         error
     )
+
+
+def test_a_phone_that_is_offline_is_listed_so_and_says_how_to_mend_it(
+    phone: PhoneRecord, tmp_path: Path
+) -> None:
+    with adb_server([phone.serial]) as port, server_at(port):
+        server = AdbServer.running()
+        assert server is not None
+        set_faults(phone.name, tmp_path / "state", disconnect_after_ms=0, refuse_s=60)
+        while (state := server.devices()[0].state) == "device":  # until the server has noticed
+            time.sleep(0.01)
+        assert state == "offline"
+        (found,) = find_devices([], server)
+        assert (found.state, found.usable) == ("offline", False)
+        assert "adb reconnect" in found.mend
+        with pytest.raises(DeviceError) as caught:
+            connect(phone.serial, timeout_s=2, key_folder=tmp_path / "keys")
+        assert caught.value.cause == "offline"
 
 
 def test_a_serial_that_a_server_does_not_know_lists_those_it_knows(
