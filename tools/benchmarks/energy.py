@@ -143,7 +143,8 @@ def live(model: str, folder: Path) -> tuple[Outcome, dict[str, Any]]:
     true_mj = (after.total_mj - before.total_mj - idle_mj) / load.inferences
     raw = {
         "baselines": meter.baselines,
-        "load": (load.started_s, load.ended_s, load.lasted_s),
+        "load": (load.started_s, load.ended_s),
+        "progress": load.progress,
         "readings": [asdict(reading) for reading in meter.readings()],
     }
     return Outcome(true_mj, estimate), raw

@@ -1,6 +1,6 @@
 """From readings at idle and under load to the energy of one inference. Pure.
 
-Energy = (power under load - power at idle) x the time it lasted / the number of inferences. The
+Energy = (power under load - power at idle) x time / the inferences that ended in that time. The
 interval is Welch's, from one value for each refresh of the gauge (or block of a counter), for the
 inferences that ran. It holds what is random about the readings; how true a gauge is, and whether
 the device will be the same tomorrow, it cannot know.
@@ -83,11 +83,27 @@ class Work:
 
     window: Window
     """From before the first to after the last inference."""
-    inferences: int
-    """How many."""
-    lasted_s: float
-    """From the start of the first to the end of the last, pauses between them included: the power
-    is the mean over the same stretch."""
+    progress: tuple[tuple[float, int], ...]
+    """The device's time, and how many inferences had ended by then, 0 first; two or more."""
+
+    @property
+    def inferences(self) -> int:
+        """How many in all."""
+        return self.progress[-1][1]
+
+    def seconds_each(self, covered: Window) -> float:
+        """Time per inference within ``covered``, which is what the power was read of: it may lack
+        the beginning, where inferences came slower or faster. Between two points they came evenly.
+        """
+        start_s = max(covered.start_s, self.progress[0][0])
+        end_s = min(covered.end_s, self.progress[-1][0])
+        return (end_s - start_s) / (self._count_at(end_s) - self._count_at(start_s))
+
+    def _count_at(self, time_s: float) -> float:
+        for (s0, n0), (s1, n1) in pairwise(self.progress):
+            if s0 <= time_s <= s1:
+                return n0 + (n1 - n0) * (time_s - s0) / (s1 - s0)
+        raise AssertionError("seconds_each stays within the progress")
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ def estimate_energy(
     Raises:
         ValueError: no inferences or no idle window.
     """
-    if work.inferences < 1 or work.lasted_s <= 0 or not idle:
+    if work.inferences < 1 or not idle:
         raise ValueError(f"need inferences and an idle window, got {work} and {idle}")
     looked = [
         r for r in readings if any(w.start_s <= r.time_s <= w.end_s for w in _all(idle, work))
@@ -163,10 +179,10 @@ def estimate_energy(
         rails = [r for r in readings if isinstance(r, RailReading)]
         battery = [r for r in readings if isinstance(r, BatteryReading)]
         if rails and not battery:
-            idle_samples, load_sample = _count(rails, idle, work, known)
+            *idle_samples, load_sample = _count(rails, idle, work, known)
             rounding = 0.0
         elif battery and not rails:
-            idle_samples, load_sample, rounding = _gauge(battery, idle, work, origin, known)
+            (*idle_samples, load_sample), rounding = _gauge(battery, idle, work, origin, known)
         else:
             raise _RefusedError("too_few_readings", "nothing was read")
     except _RefusedError as refused:
@@ -194,8 +210,8 @@ def _all(idle: Sequence[Window], work: Work) -> list[Window]:
 
 def _count(
     rails: Sequence[RailReading], idle: Sequence[Window], work: Work, known: dict[str, Any]
-) -> tuple[list[Sample], Sample]:
-    """Power of a counter in each phase, or `_RefusedError`."""
+) -> list[Sample]:
+    """Power of a counter in each phase, the load last, or `_RefusedError`."""
     for before, after in pairwise(rails):
         if before.energy_uws.keys() != after.energy_uws.keys():
             raise _RefusedError("source_changed", "the device showed other rails than before")
@@ -213,7 +229,7 @@ def _count(
             "too_few_readings",
             f"a phase has fewer than 4 readings of the rails; {_LONGER}",
         )
-    return complete[:-1], complete[-1]
+    return complete
 
 
 def _gauge(
@@ -222,8 +238,8 @@ def _gauge(
     work: Work,
     origin: Origin,
     known: dict[str, Any],
-) -> tuple[list[Sample], Sample, float]:
-    """Power by a battery gauge in each phase, and the variance of its rounding."""
+) -> tuple[list[Sample], float]:
+    """Power by a battery gauge in each phase, the load last, and the variance of its rounding."""
     changed, period_s = changes(battery), find_period_s(battery)
     known["distinct"], known["period_s"] = len(changed), period_s
     if work.window.length_s >= FROZEN_S and not _any_within(changed[1:], work.window):
@@ -271,8 +287,12 @@ def _gauge(
     # Noise over a step averages its rounding out, less of it does not.
     rounded = [phase for phase in powers if std(phase) < abs(step_mw)]
     rounding = len(rounded) * step_mw**2 * _VARIANCE_OF_STEP
-    samples = [Sample(tuple(phase), mean(phase)) for phase in powers]
-    return samples[:-1], samples[-1], rounding
+    samples = []
+    for kept, phase in zip(powers, phases, strict=True):
+        # What a refresh shows ends when it comes, and began about a period before.
+        start_s = phase[len(phase) - len(kept)].time_s - period_s
+        samples.append(Sample(tuple(kept), mean(kept), Window(start_s, phase[-1].time_s)))
+    return samples, rounding
 
 
 def _check_direction(
@@ -322,7 +342,7 @@ def _figure(
             f"(difference known to within {half_mw:.0f} mW); {_LONGER}",
             **known,
         )
-    mj_per_mw = work.lasted_s / work.inferences
+    mj_per_mw = work.seconds_each(load.covered)
     return EnergyEstimate(
         "ok",
         "",

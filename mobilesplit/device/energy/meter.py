@@ -17,7 +17,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Self
 
 from mobilesplit.core.errors import DeviceError
@@ -37,32 +36,39 @@ from mobilesplit.device.energy.readings import Reading, Window
 from mobilesplit.device.energy.sources import EnergySource
 
 
-@dataclass
 class Load:
     """Inferences under the meter's eyes."""
 
-    started_s: float
-    """The device's time before the first."""
-    ended_s: float | None = None
-    """And after the last; None while they run."""
-    inferences: int = 0
-    """So far."""
-    _first_s: float | None = field(default=None, repr=False)
-    _last_s: float = field(default=0.0, repr=False)
+    def __init__(self, started_s: float, now_s: Callable[[], float]) -> None:
+        self.started_s = started_s
+        """The device's time before the first."""
+        self.ended_s: float | None = None
+        """And after the last; None while they run."""
+        self._now_s = now_s
+        self._ahead_s = started_s - now_s()
+        self._progress: list[tuple[float, int]] = []
 
-    def add(
-        self, inferences: int, elapsed_s: float, *, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def add(self, inferences: int, elapsed_s: float) -> None:
         """Count inferences that have just ended and took ``elapsed_s`` together."""
-        self._last_s = now_s()
-        if self._first_s is None:
-            self._first_s = self._last_s - elapsed_s
-        self.inferences += inferences
+        now_s = self._now_s() + self._ahead_s
+        if not self._progress:
+            self._progress.append((now_s - elapsed_s, 0))
+        self._progress.append((now_s, self.inferences + inferences))
+
+    @property
+    def inferences(self) -> int:
+        """So far."""
+        return self._progress[-1][1] if self._progress else 0
 
     @property
     def lasted_s(self) -> float:
         """From the start of the first to the end of the last inference."""
-        return 0.0 if self._first_s is None else self._last_s - self._first_s
+        return self._progress[-1][0] - self._progress[0][0] if self._progress else 0.0
+
+    @property
+    def progress(self) -> tuple[tuple[float, int], ...]:
+        """The device's time, and how many inferences had ended by then."""
+        return tuple(self._progress)
 
 
 class EnergyMeter:
@@ -78,6 +84,7 @@ class EnergyMeter:
         current_unit: CurrentUnit | None = None,
         discharge_sign: DischargeSign | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``device`` is asked between runs; ``connect`` makes the recording's own connection.
         ``current_unit`` and ``discharge_sign`` force what is otherwise found out."""
@@ -86,6 +93,7 @@ class EnergyMeter:
         self._recording = source.record(connect)
         self._origin = Origin(source.name, kind, current_unit, discharge_sign)
         self._sleep = sleep
+        self._now_s = now_s
         self._baselines: list[Window] = []
         self._states: list[PowerState] = []
 
@@ -120,7 +128,7 @@ class EnergyMeter:
     @contextmanager
     def load(self) -> Iterator[Load]:
         """Around the inferences."""
-        load = Load(self._look().ended_s)
+        load = Load(self._look().ended_s, self._now_s)
         yield load
         load.ended_s = self._look().began_s
 
@@ -149,7 +157,7 @@ class EnergyMeter:
                 self._origin, "too_few_readings", "nothing was read", inferences=load.inferences
             )
         end_s = readings[-1].time_s if load.ended_s is None else load.ended_s
-        work = Work(Window(load.started_s, end_s), load.inferences, load.lasted_s)
+        work = Work(Window(load.started_s, end_s), load.progress)
         return estimate_energy(readings, self._near(work.window), work, self._origin)
 
     def readings(self) -> list[Reading]:
@@ -163,7 +171,7 @@ class EnergyMeter:
 
     def is_tight(self, load: Load, relative: float = 0.03) -> bool:
         """Whether enough was read of a load that still runs; never where the meter is not live."""
-        if not self.live or load.inferences < 1 or load.lasted_s <= 0 or not self._baselines:
+        if not self.live or load.inferences < 1 or not self._baselines:
             return False
         return is_tight(self.estimate(load), relative)
 

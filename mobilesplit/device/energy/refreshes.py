@@ -38,6 +38,8 @@ class Sample(NamedTuple):
     values: tuple[float, ...]
     mean: float
     """Of a counter: its growth over the time, which no block's edge disturbs."""
+    covered: Window
+    """The time that it is the mean of."""
 
     @property
     def variance_elsewhen(self) -> float:
@@ -125,7 +127,8 @@ def counted_power(readings: Sequence[RailReading], window: Window, shift_s: floa
     edges = [points[round(index * (len(points) - 1) / count)] for index in range(count + 1)]
     powers = [(e1 - e0) / (t1 - t0) for (t0, e0), (t1, e1) in pairwise(edges)]
     (first_s, first_mj), (last_s, last_mj) = points[0], points[-1]
-    return Sample(tuple(powers), (last_mj - first_mj) / (last_s - first_s))
+    grown_mw = (last_mj - first_mj) / (last_s - first_s)
+    return Sample(tuple(powers), grown_mw, Window(first_s, last_s))
 
 
 def counter_shift_s(readings: Sequence[RailReading]) -> float:

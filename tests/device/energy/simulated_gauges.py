@@ -31,6 +31,8 @@ from mobilesplit.emulator.power_model import PowerModel
 IDLE_S, LOAD_S = 30.0, 45.0
 LEAST_LOAD_S = 20.0
 _POLL_S = 0.25
+_CHUNK_S = 5.0
+"""From one count of the inferences to the next."""
 _PHONES = ("budget-2017", "midrange-2021", "flagship-2024")
 _ORIGIN = Origin("battery", "modelled")
 
@@ -119,10 +121,10 @@ def measure(case: Case, *, stop_early: bool = False) -> Outcome:
     phone.idle(rng.uniform(2, 5))
     baselines = [Window(phone.now_s, phone.idle(IDLE_S))]
     start_s, busy_s, inferences = phone.now_s, 0.0, 0
-    next_look_s = start_s + LEAST_LOAD_S
+    progress = [(start_s, 0)]
 
     def estimate(end_s: float) -> EnergyEstimate:
-        work = Work(Window(start_s, end_s), inferences, end_s - start_s)
+        work = Work(Window(start_s, end_s), (*progress, (end_s, inferences)))
         return estimate_energy(phone.readings, baselines, work, _ORIGIN)
 
     while phone.now_s < start_s + LOAD_S:
@@ -131,10 +133,14 @@ def measure(case: Case, *, stop_early: bool = False) -> Outcome:
         held_up = case.held_up * (1 + math.sin(phone.now_s * math.tau / case.held_up_s)) / 2
         phone.idle(rng.uniform(0.0, 0.002) + held_up * took_s)
         busy_s, inferences = busy_s + took_s, inferences + 1
-        if stop_early and phone.now_s > next_look_s:
-            next_look_s += 5
-            if is_tight(estimate(phone.now_s)):
+        if phone.now_s > progress[-1][0] + _CHUNK_S:
+            if (
+                stop_early
+                and phone.now_s > start_s + LEAST_LOAD_S
+                and is_tight(estimate(phone.now_s))
+            ):
                 break
+            progress.append((phone.now_s, inferences))
     end_s = phone.now_s
     if not stop_early:
         phone.idle(rng.uniform(0.1, 0.5))

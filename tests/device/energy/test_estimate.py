@@ -20,7 +20,7 @@ from tests.device.energy.simulated_gauges import measure, seeded_case
 
 ORIGIN = Origin("battery", "modelled")
 BEFORE, LOAD, AFTER = Window(0, 30), Window(30, 75), Window(75.3, 90)
-WORK = Work(LOAD, inferences=450, lasted_s=45.0)
+WORK = Work(LOAD, ((30.0, 0), (75.0, 450)))
 IDLE_MA, LOAD_MA = 250.0, 650.0
 TRUE_MJ = (LOAD_MA - IDLE_MA) * 4.0 * 45 / 450
 
@@ -190,6 +190,14 @@ def test_a_baseline_that_moved_widens_the_interval() -> None:
     steady, moved = estimate(gauge()), estimate(drifting(gauge()))
     assert is_tight(steady) and not is_tight(moved)
     assert not is_tight(estimate([]))
+
+
+def test_inferences_are_counted_in_the_time_that_power_was_read() -> None:
+    # Twice as many inferences in the first 20 s, of which the gauge's long average spoils some.
+    work = Work(LOAD, ((30.0, 0), (50.0, 400), (75.0, 650)))
+    assert work.seconds_each(Window(50.0, 75.0)) == pytest.approx(0.1)
+    assert work.seconds_each(Window(40.0, 60.0)) == pytest.approx(20 / 300)
+    assert work.seconds_each(Window(0.0, 99.0)) == pytest.approx(45 / 650)
 
 
 def test_nothing_read_is_too_few() -> None:

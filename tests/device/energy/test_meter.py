@@ -61,12 +61,17 @@ class Bench:
     def meter(self) -> EnergyMeter:
         device = ScriptedDevice({"cat /proc/uptime; dumpsys battery": self.power_state})
         return EnergyMeter(
-            device.as_device(), device.as_device, self, kind="modelled", sleep=self.advance
+            device.as_device(),
+            device.as_device,
+            self,
+            kind="modelled",
+            sleep=self.advance,
+            now_s=lambda: self.now_s - 77,
         )
 
     def run(self, load: Load, inferences: int, seconds: float) -> None:
         self.advance(seconds, watts=3.0)
-        load.add(inferences, seconds, now_s=lambda: self.now_s)
+        load.add(inferences, seconds)
 
 
 def test_a_load_between_two_baselines_gives_the_energy_of_one_inference() -> None:

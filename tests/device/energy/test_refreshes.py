@@ -68,7 +68,7 @@ def test_a_slow_rise_makes_a_baseline_unsure_and_not_the_record_of_what_happened
     rng = random.Random(1)
     white = tuple(rng.gauss(0, 1) for _ in range(200))
     risen = tuple(value + i / 20 for i, value in enumerate(white))
-    steady, rising = Sample(white, 0.0), Sample(risen, 0.0)
+    steady, rising = (Sample(values, 0.0, Window(0, 200)) for values in (white, risen))
     assert steady.variance_as_it_was == pytest.approx(1 / 200, rel=0.25)
     assert rising.variance_as_it_was == pytest.approx(steady.variance_as_it_was, rel=0.1)
     assert rising.variance_elsewhen > 50 * steady.variance_elsewhen
@@ -83,6 +83,7 @@ def test_a_counter_is_read_by_its_own_clock() -> None:
     assert counter_shift_s(readings) == pytest.approx(-50)
     sample = counted_power(readings, Window(10.0, 30.0), counter_shift_s(readings))
     assert sample is not None and len(sample.values) == 20
+    assert sample.covered.length_s == pytest.approx(20, abs=0.8)
     assert sample.mean == pytest.approx(2000) and sample.variance_elsewhen < 1e-6
 
 
