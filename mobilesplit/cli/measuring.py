@@ -132,6 +132,7 @@ def measure_device(
         RunnerError: the runner failed.
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
+    from mobilesplit.device.exclusive import exclusive
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.held_state import held_state
     from mobilesplit.device.profiling.energies import energies_of, measure_energies
@@ -150,6 +151,7 @@ def measure_device(
     plan = plan_heads(bundle.manifest, cut_ids, one_by_one=one_by_one)
     remote_inputs = push_inputs(device, inputs)
     with ExitStack() as stack:
+        stack.enter_context(exclusive(facts))
         journal = stack.enter_context(
             _journal(journal_path, bundle, plan, facts, settings, inputs, resume=resume)
         )

@@ -28,6 +28,7 @@ from mobilesplit.core.errors import MobilesplitError, UnknownNameError, UsageErr
 from mobilesplit.emulator.daemon import ALLOWED_FILE, DESCRIPTION_FILE, LOCK_FILE, STATS_FILE
 from mobilesplit.emulator.device_description import DeviceDescription
 from mobilesplit.emulator.programs import RUN_COUNTER_FILE
+from mobilesplit.user_folders import state_folder
 
 _RECORD_FILE = "phone.json"
 _LOG_FILE = "log"
@@ -70,8 +71,7 @@ class PhoneRecord(Document):
 
 def phones_folder() -> Path:
     """``$XDG_STATE_HOME/mobilesplit/phones``."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home) / "mobilesplit" / "phones"
+    return state_folder() / "phones"
 
 
 def start_phone(

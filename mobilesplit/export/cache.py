@@ -23,6 +23,7 @@ from mobilesplit.core.errors import BundleError, InputFileError, UsageError
 from mobilesplit.core.manifest import Bundle
 from mobilesplit.export.bundle import copy_bundle, load_bundle
 from mobilesplit.segment.trace import Graph
+from mobilesplit.user_folders import cache_folder
 
 _KEPT_BUNDLES = 8
 """Older entries are deleted: a cache must not fill a disk."""
@@ -40,9 +41,8 @@ def versions() -> dict[str, str]:
 
 
 def default_root() -> Path:
-    """``$XDG_CACHE_HOME/mobilesplit/bundles``, by default under ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "mobilesplit" / "bundles"
+    """Where bundles are kept unless the caller says."""
+    return cache_folder() / "bundles"
 
 
 def key(graph: Graph, settings: Mapping[str, Any]) -> str:

@@ -17,9 +17,9 @@ from mobilesplit.device.runner_build.prerequisites import (
     ndk_prerequisite,
     ninja_prerequisite,
 )
-from mobilesplit.device.runner_build.runners import default_cache_root
 from mobilesplit.device.runner_build.toolchain import BuildFailed, find_compiler
 from mobilesplit.device.transports.adb_server import AdbServer, server_address
+from mobilesplit.user_folders import cache_folder
 
 _LEAST_FREE_BYTES = 500e6
 """Less than a runner, a bundle and their scratch files take."""
@@ -41,7 +41,7 @@ def look_at_host() -> Iterator[Finding]:
     yield _tool("Ninja", ninja_prerequisite())
     # Only a real phone's runner needs it.
     yield _tool("Android NDK", ndk_prerequisite(find_ndk(os.environ)))
-    yield _room("room for builds", default_cache_root())
+    yield _room("room for builds", cache_folder())
     yield _room("room for bundles", Path.cwd())
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
+
+from mobilesplit.user_folders import cache_folder
 
 Kind = Literal["cpp", "python", "torchscript"]
 
@@ -36,11 +37,6 @@ class Runner:
         return cls(kind, path, argv, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def default_cache_root() -> Path:
-    """``$XDG_CACHE_HOME/mobilesplit``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilesplit"
-
-
 def runner_cache(cache_root: Path | None) -> Path:
-    """Folder of the built runners; ``cache_root`` None is `default_cache_root`."""
-    return (cache_root if cache_root is not None else default_cache_root()) / "runner"
+    """Folder of the built runners; ``cache_root`` None is `cache_folder`."""
+    return (cache_root if cache_root is not None else cache_folder()) / "runner"

@@ -1,0 +1,55 @@
+"""Two commands never measure one device at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobilesplit.core.errors import DeviceError
+from mobilesplit.core.profiles import DeviceFacts
+from mobilesplit.device.exclusive import exclusive
+
+HOLD = """
+import sys
+from mobilesplit.core.profiles import DeviceFacts
+from mobilesplit.device.exclusive import exclusive
+with exclusive(DeviceFacts(name="a", serial_number="X/1")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def test_a_device_that_another_process_measures_is_refused_until_that_ends() -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        # Another address, the same device.
+        same = DeviceFacts(name="a", serial="10.0.0.2:5555", serial_number="X/1")
+        with pytest.raises(DeviceError, match=f"10.0.0.2.*already \\(process {holder.pid}\\)"):
+            exclusive(same).__enter__()
+        with exclusive(DeviceFacts(name="b", serial_number="Y")):
+            pass
+        holder.kill()  # no goodbye
+        holder.wait()
+        with exclusive(same):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_the_holder_is_named_by_its_process() -> None:
+    facts = DeviceFacts(name="a", serial="s")
+    with exclusive(facts), pytest.raises(DeviceError, match=str(os.getpid())):
+        exclusive(facts).__enter__()
