@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from mobilesplit.core.errors import DeviceError
+from mobilesplit.core.errors import DeviceError, DeviceGoneError
 from mobilesplit.device.device import Device
 from mobilesplit.device.energy.calibration import CurrentUnit, DischargeSign
 from mobilesplit.device.energy.estimate import (
@@ -96,9 +96,17 @@ class EnergyMeter:
         self._now_s = now_s
         self._baselines: list[Window] = []
         self._states: list[PowerState] = []
+        self._failure: DeviceError | None = None
 
     def __enter__(self) -> Self:
-        self._recording.start()
+        try:
+            self._recording.start()
+        except DeviceGoneError:
+            raise
+        except DeviceError as error:
+            # A phone on a cable without an adb server takes one connection only: latency can
+            # still be had of it.
+            self._failure = error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -116,8 +124,10 @@ class EnergyMeter:
 
     @property
     def refuses(self) -> bool:
-        """Whether no figure can come of it any more: a cable feeds the battery that is watched."""
-        return self._source.on_battery and any(state.is_fed for state in self._states)
+        """Whether no figure can come of it any more: a cable feeds the battery that is watched,
+        or the recording did not start."""
+        fed = self._source.on_battery and any(state.is_fed for state in self._states)
+        return fed or self._failure is not None
 
     def baseline(self, seconds: float) -> None:
         """Wait while the device idles. Before the load, and better after it as well."""
@@ -139,6 +149,13 @@ class EnergyMeter:
             DeviceError: recording has failed.
             ValueError: no baseline, or no inferences yet.
         """
+        if self._failure is not None:
+            return refuse(
+                self._origin,
+                "denied",
+                f"{self._source.name} needs a connection of its own: {self._failure}",
+                inferences=load.inferences,
+            )
         readings = self.readings()
         fed = [state for state in self._states if state.is_fed]
         if self._source.on_battery and fed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mobilesplit.core.errors import DeviceGoneError
+from mobilesplit.core.errors import DeviceError, DeviceGoneError
 from mobilesplit.device.device import Device
 from mobilesplit.device.energy.meter import EnergyMeter, Load
 from mobilesplit.device.energy.readings import RailReading, Reading
@@ -29,12 +29,14 @@ class Bench:
     taken: list[Reading] = field(default_factory=list)
     stopped: bool = False
     failure: DeviceGoneError | None = None
+    refused: DeviceError | None = None
 
     def record(self, connect: Callable[[], Device]) -> Recording:
         return self
 
     def start(self) -> None:
-        self.taken.clear()
+        if self.refused is not None:
+            raise self.refused
 
     def stop(self) -> None:
         self.stopped = True
@@ -137,4 +139,20 @@ def test_what_went_wrong_first_is_not_hidden_by_the_end_of_the_recording() -> No
     with pytest.raises(KeyboardInterrupt), bench.meter():
         raise KeyboardInterrupt
     with pytest.raises(DeviceGoneError, match="trace is gone"), bench.meter():
+        pass
+
+
+def test_a_device_that_takes_one_connection_only_is_denied_and_says_so() -> None:
+    bench = Bench(refused=DeviceError("the USB interface is in use."))
+    with bench.meter() as meter:
+        assert meter.refuses
+        with meter.load() as load:
+            bench.run(load, 10, 1)
+            assert not meter.is_tight(load)
+    found = meter.estimate(load)
+    assert found.verdict == "denied" and "the USB interface is in use" in found.why
+
+
+def test_a_device_that_has_gone_is_no_verdict() -> None:
+    with pytest.raises(DeviceGoneError), Bench(refused=DeviceGoneError("gone.")).meter():
         pass
