@@ -131,7 +131,7 @@ def main() -> None:
         metavar="N",
         help="of all kinds of profile in turn",
     )
-    parser.add_argument("--out", type=Path, default=Path("profile-bench.json"))
+    parser.add_argument("--out", type=Path, default=Path("bench-profiling.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bundle = export(arguments.model, arguments.cuts, Path(scratch) / "bundle")

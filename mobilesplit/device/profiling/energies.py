@@ -114,7 +114,8 @@ class _Metering:
                 assert self._idle_s is not None
                 meter.baseline(self._idle_s)
         for entry in wanted:
-            _record(journal, entry, self._meter.estimate(loads[entry.cut.id]))
+            estimate = self._meter.estimate(loads[entry.cut.id])
+            _record(journal, entry, estimate, self._source.detail)
 
     def _load(self, entry: BundleCut) -> Load:
         """Back-to-back inferences of a head, until the interval is tight or the time is up."""
@@ -196,5 +197,8 @@ def _done(journal: Journal) -> set[str]:
     }
 
 
-def _record(journal: Journal, entry: BundleCut, estimate: EnergyEstimate) -> None:
-    journal.add(EnergyMeasured(cut=entry.cut.id, estimate=estimate.as_dict()))
+def _record(
+    journal: Journal, entry: BundleCut, estimate: EnergyEstimate, detail: str = ""
+) -> None:
+    known = {**estimate.as_dict(), "detail": detail}
+    journal.add(EnergyMeasured(cut=entry.cut.id, estimate=known))
