@@ -156,6 +156,11 @@ def profile(
             "executor_runner knows no --per-operator, --budget or --cores.",
             next_step="Leave them out, or use mobilesplit's own runner.",
         )
+    if stock_runner and (energy_cuts or energy not in ("auto", "none")):
+        raise UsageError(
+            "With executor_runner no energy is measured.",
+            next_step="Leave out --energy and --energy-cuts, or use mobilesplit's own runner.",
+        )
     loaded = load_bundle(bundle)
     old = Profile.load(read_file(compare), source=str(compare)) if compare else None
     settings = ProfileSettings(

@@ -255,6 +255,10 @@ def test_a_budget_ends_the_profile_in_time_and_keeps_every_cut(
         (("--budget", "soon"), "'soon' is no duration"),
         (("--sla-ms", "100"), "what --budget spends"),
         (("--all-devices", "--serial", "x:1"), "exclude each other"),
+        (
+            ("--runner", __file__, "--runner-kind", "executor_runner", "--energy", "battery"),
+            "no energy is measured",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_refused(

@@ -13,9 +13,18 @@ import pytest
 from mobilesplit.core.errors import RunnerError
 from mobilesplit.device.connect import connect
 from mobilesplit.device.device import Device
+from mobilesplit.device.facts import read_facts
+from mobilesplit.device.profiling.heads import heads_of
+from mobilesplit.device.profiling.journal import Header, Journal
+from mobilesplit.device.profiling.measure import Subject
+from mobilesplit.device.profiling.plan import plan_heads
+from mobilesplit.device.profiling.settings import ProfileSettings
+from mobilesplit.device.profiling.stock import measure_with_executor_runner
+from mobilesplit.device.push import Pushed
 from mobilesplit.device.stock_runner import StockMeasurement, measure_with_stock_runner
 from mobilesplit.emulator.device_description import load_description
 from mobilesplit.emulator.phones import start_phone, stop_phone
+from tests.device.profiling.bundles import chain_of
 
 STAND_IN = Path(__file__).parent / "stand_in_executor_runner.py"
 FOLDER = "/data/local/tmp/mobilesplit"
@@ -68,6 +77,30 @@ def test_the_first_run_and_the_warm_up_are_no_samples(phone: Device) -> None:
 
 def test_several_inputs_are_given_by_name_in_their_folder(phone: Device) -> None:
     assert len(measure(phone, "head_a", inputs=("x0", "x1")).latency_ms) == 3
+
+
+def test_a_virtual_phones_heads_are_slowed_by_what_it_declares(
+    phone: Device, tmp_path: Path
+) -> None:
+    plan = plan_heads(chain_of(1), one_by_one=True)
+    settings = ProfileSettings(min_runs=3, max_runs=3, sessions=1, warmup_runs=2)
+    pushed = Pushed(f"{FOLDER}/executor_runner", f"{FOLDER}/heads.pte", sent_bytes=0)
+    subject = Subject(phone, pushed, (f"{FOLDER}/x0.bin",), plan, settings)
+    header = Header(
+        program_sha256="ab" * 32,
+        cuts=("output",),
+        device=read_facts(phone),
+        settings=settings,
+        inputs_sha256="cd" * 32,
+    )
+    with Journal.start(tmp_path / "journal.jsonl", header) as journal:
+        measure_with_executor_runner(subject, journal)
+        head = heads_of(plan, journal.records)["output"]
+    declared = load_description("flagship-2024").inference_slowdown
+    assert declared > 1
+    assert head.samples_ms == pytest.approx([declared * ms for ms in (3.25, 4.25, 5.25)])
+    assert head.first_ms == pytest.approx(declared * 100)
+    assert head.load_ms == 12.5
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def measure_with_executor_runner(
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
     plan, settings = subject.plan, subject.settings
+    # A virtual phone's own runner slows itself down; this one knows nothing of that.
+    slowdown = journal.header.device.inference_slowdown
     assert not plan.chain, "executor_runner runs heads one by one"
     share = math.ceil(settings.min_runs / settings.sessions)
     while any(count_runs(journal.records, anchor_id(e)) < settings.min_runs for e in plan.cuts):
@@ -55,7 +57,7 @@ def measure_with_executor_runner(
                     series=series,
                     methods=(method,),
                     load_ms=(measured.load_ms,),
-                    first_ms=(measured.first_ms,),
+                    first_ms=(measured.first_ms * slowdown,),
                     alone=True,
                 )
             )
@@ -65,7 +67,7 @@ def measure_with_executor_runner(
                     round=place,
                     series=series,
                     phase="measure",
-                    latency_ms=tuple((sample,) for sample in measured.latency_ms),
+                    latency_ms=tuple((ms * slowdown,) for ms in measured.latency_ms),
                     at_ms=(),
                 )
             )
