@@ -17,6 +17,7 @@ import typer
 from mobilesplit import __version__
 from mobilesplit.cli import links, options
 from mobilesplit.cli.children import Child
+from mobilesplit.cli.cloud_side import measure_cloud, tail_server
 from mobilesplit.cli.comparing import JOBS_PER_MODE, WARMUP_JOBS, Bench
 from mobilesplit.cli.console import (
     Progress,
@@ -26,17 +27,12 @@ from mobilesplit.cli.console import (
     stdout,
     write_file,
 )
+from mobilesplit.cli.device_side import DeviceSide, measure_device
 from mobilesplit.cli.emulator import DEFAULT_DEVICE
-from mobilesplit.cli.measuring import (
-    DeviceSide,
-    make_profile,
-    measure_cloud,
-    measure_device,
-    tail_server,
-)
 from mobilesplit.cli.models import build_model
 from mobilesplit.cli.outputs import top_classes
 from mobilesplit.cli.plan import print_plan
+from mobilesplit.cli.profile_document import make_profile
 from mobilesplit.cli.samples import load_photo
 from mobilesplit.core.errors import MobilesplitError, UnknownNameError
 

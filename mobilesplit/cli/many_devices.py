@@ -11,17 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilesplit.cli.cloud_side import CloudSide, measure_cloud, tail_server
 from mobilesplit.cli.console import single_step, stderr, write_file
-from mobilesplit.cli.measuring import (
-    CloudSide,
-    DeviceSide,
-    Limits,
-    make_profile,
-    measure_cloud,
-    measure_device,
-    tail_server,
-    turning_points,
-)
+from mobilesplit.cli.device_side import DeviceSide, Limits, measure_device
+from mobilesplit.cli.profile_document import make_profile, turning_points
 from mobilesplit.core.errors import MobilesplitError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mobilesplit.cli.measuring import push_inputs
+from mobilesplit.cli.device_side import push_inputs
 from mobilesplit.cli.samples import golden_input
 from mobilesplit.device.bench import DirectedBench, Rule
 from mobilesplit.device.connect import connect

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import itertools
 
-from mobilesplit.cli.measuring import DeviceSide, measure_device
+from mobilesplit.cli.device_side import DeviceSide, measure_device
 from mobilesplit.cli.samples import golden_input
 from mobilesplit.core.manifest import Bundle
 from mobilesplit.core.statistics import Interval, median
