@@ -134,23 +134,25 @@ def median_interval(groups: Sequence[Sequence[float]]) -> Interval | None:
     """95 % interval of the median of samples taken in order, in one or more sessions (``groups``).
 
     By batch means (the spread between the medians of consecutive blocks), because neighbours in
-    time resemble each other, which an interval from single samples would not know; and, of two
-    or more sessions, no narrower than the spread between the sessions' medians says. None where
-    there are fewer than four samples.
+    time resemble each other, which an interval from single samples would not know. Of two or
+    more sessions it also holds the interval that their own medians give, each with the same
+    weight: what differs from session to session no number of samples of one makes up for. None
+    where there are fewer than four samples.
     """
     kept = [group for group in groups if group]
     samples = [sample for group in kept for sample in group]
     if len(samples) < 4:
         return None
-    middle = median(samples)
-    half = _half_width([median(block) for block in blocks(samples)])
+    intervals = [_around(median(samples), [median(block) for block in blocks(samples)])]
     if len(kept) > 1:
-        half = max(half, _half_width([median(group) for group in kept]))
+        of_sessions = [median(group) for group in kept]
+        intervals.append(_around(mean(of_sessions), of_sessions))
+    return Interval(min(i.low for i in intervals), max(i.high for i in intervals))
+
+
+def _around(middle: float, values: Sequence[float]) -> Interval:
+    half = t_95(len(values) - 1) * std(values) / math.sqrt(len(values))
     return Interval(middle - half, middle + half)
-
-
-def _half_width(values: Sequence[float]) -> float:
-    return t_95(len(values) - 1) * std(values) / math.sqrt(len(values))
 
 
 def drift(samples: Sequence[float]) -> float:

@@ -93,6 +93,24 @@ def test_sessions_that_disagree_widen_the_interval() -> None:
     assert interval.low < 10 and interval.high > 11
 
 
+@pytest.mark.parametrize(
+    "sizes", [(10, 10, 10, 10, 10), (10, 10, 10, 10, 120), (2, 20, 20, 20, 20), (1, 1, 1, 1, 1)]
+)
+def test_sessions_of_any_size_are_covered_as_often_as_is_said(sizes: tuple[int, ...]) -> None:
+    rng = random.Random(5)
+    covered = 0
+    for _ in range(400):
+        # Sessions differ by 3 %, samples within one by 1 %; the true median is 10.
+        groups = []
+        for size in sizes:
+            level = rng.gauss(10, 0.3)
+            groups.append([level + rng.gauss(0, 0.1) for _ in range(size)])
+        interval = median_interval(groups)
+        assert interval is not None
+        covered += interval.low <= 10 <= interval.high
+    assert covered >= 0.93 * 400
+
+
 def test_three_samples_have_no_interval() -> None:
     assert median_interval([[1.0, 2.0, 3.0]]) is None
 

@@ -14,19 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from mobilesplit.core.manifest import BundleCut
 from mobilesplit.core.statistics import (
     Interval,
     median,
     median_interval,
-    t_95,
 )
 from mobilesplit.device.profiling.journal import Loaded, Measured, Record, ThermalChecked
 from mobilesplit.device.profiling.plan import CHAIN, HeadPlan, anchor_id
-
-_LEAST_RATIOS = 3
-"""Fewer paired rounds say nothing about how sure a ratio is."""
-_MAD_TO_STD = 1.4826
-"""From a median absolute deviation to the standard deviation of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +75,8 @@ class Head:
         if self.correction.half_width is None:
             return None
         middle = median(self.samples_ms)
+        if not middle:
+            return interval
         relative = math.hypot(
             interval.half_width / middle, self.correction.half_width / self.correction.ratio
         )
@@ -101,21 +98,36 @@ def heads_of(plan: HeadPlan, records: Sequence[Record]) -> dict[str, Head]:
     return found
 
 
-def count_runs(records: Iterable[Record], series: str) -> int:
-    """Valid samples of a series so far."""
-    return sum(len(r.latency_ms) for r in _samples(records, series))
+def count_runs(records: Iterable[Record], series: str, *, session: int | None = None) -> int:
+    """Valid samples of a series so far; of one session, or of all."""
+    return sum(len(r.latency_ms) for r in _samples(records, series, session))
 
 
-def measured_s(records: Iterable[Record], series: str) -> float:
-    """Seconds that a series has run for its valid samples."""
-    return math.fsum(sum(run) for r in _samples(records, series) for run in r.latency_ms) / 1e3
+def measured_s(records: Iterable[Record], series: str, *, session: int | None = None) -> float:
+    """Seconds that a series has run for its valid samples; of one session, or of all."""
+    runs = (run for r in _samples(records, series, session) for run in r.latency_ms)
+    return math.fsum(map(sum, runs)) / 1e3
 
 
-def _samples(records: Iterable[Record], series: str) -> list[Measured]:
+def has_encoded(records: Iterable[Record], series: str) -> bool:
+    """Whether the encoders of a series have valid samples."""
+    return any(isinstance(r, Measured) and r.series == series for r in _valid(records))
+
+
+def lacks_own_peak(records: Iterable[Record], entry: BundleCut) -> bool:
+    """Whether this head has never been loaded with nothing else beside it."""
+    series = anchor_id(entry)
+    return not any(isinstance(r, Loaded) and r.series == series and r.alone for r in records)
+
+
+def _samples(records: Iterable[Record], series: str, session: int | None) -> list[Measured]:
     return [
         r
         for r in _valid(records)
-        if isinstance(r, Measured) and r.series == series and r.phase == "measure"
+        if isinstance(r, Measured)
+        and r.series == series
+        and r.phase == "measure"
+        and session in (None, r.session)
     ]
 
 
@@ -128,7 +140,7 @@ def _valid(records: Iterable[Record]) -> list[Record]:
             if not record.void:
                 kept += pending
             pending = []
-        elif isinstance(record, Measured) and record.phase == "measure":
+        elif isinstance(record, Measured) and record.phase != "warmup":
             pending.append(record)
         else:
             kept.append(record)
@@ -184,9 +196,12 @@ def _corrections(
     """For every cut of the plan; 1 with nothing known of it where no anchor has run yet."""
     anchored: dict[str, Correction] = {}
     for entry in plan.cuts:
-        ratios = _ratios(measured, anchor_id(entry), place[entry.cut.id])
-        if ratios:
-            anchored[entry.cut.id] = Correction(median(ratios), _ratio_half_width(ratios), True)
+        groups = _ratios(measured, anchor_id(entry), place[entry.cut.id])
+        if groups:
+            ratio = median([ratio for group in groups for ratio in group])
+            interval = median_interval(groups)
+            half = None if interval is None else interval.half_width
+            anchored[entry.cut.id] = Correction(ratio, half, True)
     line = [
         (reached_ms[place[entry.cut.id]], anchored[entry.cut.id])
         for entry in plan.cuts
@@ -199,8 +214,8 @@ def _corrections(
     }
 
 
-def _ratios(measured: Sequence[Measured], series: str, index: int) -> list[float]:
-    """Per round: the anchor's time over the sum of its stages in the same round."""
+def _ratios(measured: Sequence[Measured], series: str, index: int) -> list[list[float]]:
+    """By session, for each round: the anchor's time over the sum of its stages in the round."""
     alone: dict[tuple[int, int], list[float]] = {}
     summed: dict[tuple[int, int], list[float]] = {}
     for r in measured:
@@ -209,21 +224,11 @@ def _ratios(measured: Sequence[Measured], series: str, index: int) -> list[float
         elif r.phase == "measure" and r.series == CHAIN:
             times = [sum(run[: index + 1]) for run in r.latency_ms]
             summed.setdefault((r.session, r.round), []).extend(times)
-    return [
-        median(times) / middle
-        for key, times in alone.items()
-        if key in summed and (middle := median(summed[key])) > 0
-    ]
-
-
-def _ratio_half_width(ratios: Sequence[float]) -> float | None:
-    """Of the median's 95 % interval, with the spread taken from the median deviation: among so few
-    ratios a single disturbed run must not make up all of it."""
-    if len(ratios) < _LEAST_RATIOS:
-        return None
-    middle = median(ratios)
-    spread = _MAD_TO_STD * median([abs(ratio - middle) for ratio in ratios])
-    return t_95(len(ratios) - 1) * spread / math.sqrt(len(ratios))
+    groups: dict[int, list[float]] = {}
+    for key, times in alone.items():
+        if key in summed and (middle := median(summed[key])) > 0:
+            groups.setdefault(key[0], []).append(median(times) / middle)
+    return [groups[session] for session in sorted(groups)]
 
 
 def _interpolated(line: Sequence[tuple[float, Correction]], at_ms: float) -> Correction:
@@ -236,8 +241,9 @@ def _interpolated(line: Sequence[tuple[float, Correction]], at_ms: float) -> Cor
     share = (at_ms - low_ms) / (high_ms - low_ms) if high_ms > low_ms else 0.0
     half = None
     if low.half_width is not None and high.half_width is not None:
-        # The wider of the two: between them nothing was measured.
-        half = max(low.half_width, high.half_width)
+        # Between them nothing was measured: the wider of the two, and as much again as the line
+        # could be off if the ratio went in one step.
+        half = math.hypot(max(low.half_width, high.half_width), (high.ratio - low.ratio) / 2)
     return Correction(low.ratio + share * (high.ratio - low.ratio), half, False)
 
 
@@ -249,34 +255,35 @@ def _by_session(measured: Iterable[Measured]) -> list[list[tuple[float, ...]]]:
 
 
 def _add_loading(plan: HeadPlan, heads: dict[str, Head], records: Sequence[Record]) -> None:
-    """Load and first-inference times and peaks, from the first session that has them."""
+    """Load and first-inference times and peaks. A peak is a head's own where it was loaded with
+    nothing else; of the others it is told from the chain's growing peak."""
     loads: dict[str, Loaded] = {}
     for r in records:
         if isinstance(r, Loaded) and (r.series not in loads or r.alone > loads[r.series].alone):
             loads[r.series] = r
     chain = loads.get(CHAIN)
-    chain_peaks = (
-        dict(zip((e.cut.id for e in plan.chain), chain.peak_rss_bytes, strict=True))
-        if chain
-        else {}
-    )
-    known: list[tuple[int, int]] = []
+    places = {entry.cut.id: index for index, entry in enumerate(plan.chain)}
     for entry in plan.cuts:
         head, load = heads.get(entry.cut.id), loads.get(anchor_id(entry))
         if head is None:
             continue
         if load is not None:
             head.load_ms, head.first_ms = sum(load.load_ms), sum(load.first_ms)
-            head.peak_bytes, head.peak_alone = max(load.peak_rss_bytes, default=None), load.alone
-            if head.peak_bytes is not None and load.alone and entry.cut.id in chain_peaks:
-                known.append((chain_peaks[entry.cut.id], head.peak_bytes))
+            if load.alone and load.peak_rss_bytes:
+                head.peak_bytes, head.peak_alone = max(load.peak_rss_bytes), True
         elif chain is not None:
-            index = [e.cut.id for e in plan.chain].index(entry.cut.id)
-            head.first_ms = sum(chain.first_ms[: index + 1])
-    for entry in plan.cuts:
-        head = heads.get(entry.cut.id)
-        if head is not None and head.peak_bytes is None and entry.cut.id in chain_peaks and known:
-            head.peak_bytes = _peak_between(sorted(known), chain_peaks[entry.cut.id])
+            head.first_ms = sum(chain.first_ms[: places[entry.cut.id] + 1])
+    if chain is None or not chain.peak_rss_bytes:
+        return
+    chain_peaks = {cut: chain.peak_rss_bytes[index] for cut, index in places.items()}
+    known = [
+        (chain_peaks[cut], head.peak_bytes)
+        for cut, head in heads.items()
+        if head.peak_alone and head.peak_bytes is not None and cut in chain_peaks
+    ]
+    for cut, head in heads.items():
+        if known and head.peak_bytes is None and cut in chain_peaks:
+            head.peak_bytes = _peak_between(known, chain_peaks[cut])
 
 
 def _peak_between(known: Sequence[tuple[int, int]], chain_peak: int) -> int:

@@ -13,6 +13,7 @@ from mobilesplit.device.profiling.heads import count_runs
 from mobilesplit.device.profiling.journal import Journal, Loaded, Measured, SessionStarted
 from mobilesplit.device.profiling.measure import Subject
 from mobilesplit.device.profiling.plan import anchor_id
+from mobilesplit.device.profiling.throttling import ThermalWatch
 from mobilesplit.device.stock_runner import measure_with_stock_runner
 
 
@@ -26,6 +27,7 @@ def measure_with_executor_runner(
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
     plan, settings = subject.plan, subject.settings
+    watch = ThermalWatch(subject.device, journal, settings, progress)
     # A virtual phone's own runner slows itself down; this one knows nothing of that.
     slowdown = journal.header.device.inference_slowdown
     assert not plan.chain, "executor_runner runs heads one by one"
@@ -71,3 +73,5 @@ def measure_with_executor_runner(
                     at_ms=(),
                 )
             )
+            watch.check(session, place)
+        watch.check(session, len(plan.cuts), now=True)

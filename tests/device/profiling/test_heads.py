@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mobilesplit.device.profiling.heads import count_runs, heads_of, measured_s
+from mobilesplit.device.profiling.heads import count_runs, has_encoded, heads_of, measured_s
 from mobilesplit.device.profiling.journal import (
     Loaded,
     Measured,
@@ -133,3 +133,41 @@ def test_peaks_of_heads_alone_are_measured_and_those_between_are_told_apart() ->
     assert [h.first_ms for h in heads.values()] == [2.0, 2.0, 6.0, 2.0]
     assert heads["c1"].load_ms is None
     assert heads["output"].load_ms == 1.0
+
+
+def test_a_peak_beside_other_heads_is_no_heads_own() -> None:
+    def loaded(series: str, *peaks: int, alone: bool) -> Loaded:
+        zeros = (0.0,) * len(peaks)
+        names = tuple(f"m{n}" for n in range(len(peaks)))
+        return Loaded(
+            session=0, series=series, methods=names, load_ms=zeros, first_ms=zeros,
+            peak_rss_bytes=peaks, alone=alone,
+        )  # fmt: skip
+
+    records: list[Record] = [
+        loaded("head.2", 120, alone=True), loaded(CHAIN, 100, 130, 170, 230, alone=False),
+        loaded("head.3", 900, alone=False), runs(CHAIN, (1.0, 1.0, 1.0, 1.0)),
+    ]  # fmt: skip
+    heads = heads_of(plan_heads(chain_of(4)), records)
+    assert [(h.peak_bytes, h.peak_alone) for h in heads.values()] == [
+        (90, False), (120, True), (160, False), (220, False),
+    ]  # fmt: skip
+
+
+def test_what_lies_between_anchors_that_differ_is_less_sure() -> None:
+    # Anchors 1 and 2 agree, 2 and 4 are a tenth apart: head 3 lies between those.
+    heads = heads_of(
+        plan_heads(chain_of(4)), rounds(8, {1: 1.0, 2: 3.0, 4: 9.0}, (1.0, 2.0, 3.0, 4.0))
+    )
+    correction = heads["c3"].correction
+    assert correction is not None and correction.half_width is not None
+    assert correction.half_width == pytest.approx(0.05)
+
+
+def test_encoders_that_ran_while_the_device_was_held_back_do_not_count() -> None:
+    encoded = Measured(
+        session=0, round=0, series="encoded", phase="encode", latency_ms=((1.0,),), at_ms=(0.0,)
+    )
+    void = ThermalChecked(session=0, round=0, status=3, celsius=None, throttled=True, void=True)
+    assert has_encoded([encoded], "encoded")
+    assert not has_encoded([encoded, void], "encoded")
