@@ -95,7 +95,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """A table on stdout: columns of figures to the right, words to the left."""
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        figures = index > 0 and all(row[index][:1] in "0123456789-?" for row in rows)
+        figures = index > 0 and all(row[index][:1] in "0123456789-?~" for row in rows)
         table.add_column(column, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,10 @@ class DeviceSide:
     """The runner, state that was held, temperatures: whatever tells how it was obtained."""
     operators: tuple[OperatorTime, ...] = ()
     """Of the deepest head, where that was asked for."""
+    passes: dict[str, Any] = field(default_factory=dict)
+    """The stages in order and every pass's raw times; empty where heads were measured alone."""
+    remarks: tuple[str, ...] = ()
+    """What whoever reads the profile should know."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def measure_device(
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.held_state import held_state
     from mobilesplit.device.profiling.energies import energies_of, measure_energies
-    from mobilesplit.device.profiling.heads import heads_of
+    from mobilesplit.device.profiling.heads import heads_of, passes_of
     from mobilesplit.device.profiling.journal import EnergyMeasured
     from mobilesplit.device.profiling.measure import Subject, measure_heads
     from mobilesplit.device.profiling.plan import plan_heads
@@ -133,6 +137,11 @@ def measure_device(
             device, settings.cool_to_c, settings.cool_max_s, progress=progress
         )
         provenance["thermal_before"] = vars(thermal)
+        remarks = (
+            ()
+            if thermal.is_cool(settings.cool_to_c)
+            else (f"it was still warm when measuring began: {thermal.describe()}",)
+        )
         subject = Subject(device, pushed, tuple(remote_inputs), plan, settings)
         if stock_runner:
             measure_with_executor_runner(subject, journal, progress=progress)
@@ -168,6 +177,8 @@ def measure_device(
             settings,
             provenance,
             operators,
+            passes_of(plan, journal.records),
+            remarks,
         )
 
 

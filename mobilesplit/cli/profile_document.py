@@ -25,6 +25,7 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
     """The profile document: what the device gave, and what the server gave of its tails."""
     from mobilesplit.core.cuts import INPUT
     from mobilesplit.core.profiles import SCHEMA, CloudFacts, Profile
+    from mobilesplit.device.profiling.verdicts import judge_profile
 
     heads = side.heads
     cuts = [
@@ -38,12 +39,14 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
         for entry in bundle.manifest.cuts
         if entry.cut.id == INPUT or entry.cut.id in heads
     ]
+    judged = {cut.id: cut.verdict for cut in cuts if cut.verdict is not None}
     return Profile(
         schema_=SCHEMA,
         model=bundle.manifest.model,
         device=side.facts,
         cloud=CloudFacts(name=cloud.name),
         cuts=tuple(cuts),
+        verdict=judge_profile(judged, side.remarks),
         prepare_ms=tuple(side.prepare_ms),
         prepare_energy_mj=_prepare_mj(side),
         output_bytes=sum(spec.nbytes for spec in bundle.manifest.outputs),
@@ -63,6 +66,7 @@ def make_profile(side: DeviceSide, cloud: CloudSide, bundle: Bundle) -> Profile:
             "corrections": {
                 cut: vars(head.correction) for cut, head in heads.items() if head.correction
             },
+            **({"passes": side.passes} if side.passes else {}),
             "alone_ms": {cut: head.alone_ms for cut, head in heads.items() if head.alone_ms},
             "warmup_ms": {cut: head.warmup_ms for cut, head in heads.items()},
             "first_ms": {cut: head.first_ms for cut, head in heads.items()},
@@ -115,6 +119,7 @@ def _cut_profile(
         codecs=codecs,
         # Nothing runs in front of `input`, and nothing behind `output`.
         head_ms=tuple(head.samples_ms) if head else (0.0,),
+        head_ms_from=None if head is None else "one_pass" if head.correction else "alone",
         tail_ms={"1": cloud.tails.tail_ms.get(entry.cut.id, (0.0,))},
         head_energy_mj=0.0 if head is None else energy[0] if energy else None,
         energy=energy[1] if energy else None,

@@ -45,6 +45,17 @@ class Verdict(Document):
     """How far the last third of the samples lies from the first, as a share of the median."""
 
 
+class ProfileVerdict(Document):
+    """Whether a profile is to be trusted as a whole."""
+
+    verdict: VerdictWord
+    """``ok`` if every head's is, else the one that most heads have."""
+    why: str = ""
+    """In a sentence."""
+    remarks: tuple[str, ...] = ()
+    """What else whoever reads it should know."""
+
+
 class EnergyFigure(Document):
     """The energy of one head inference, and how sure it is."""
 
@@ -84,6 +95,9 @@ class CutProfile(Document):
     """Energy of one head inference above idle; the device's ``emulated`` says if modelled."""
     head_peak_bytes: int | None = Field(default=None, ge=0)
     """Peak resident memory of the runner's process."""
+    head_ms_from: Literal["alone", "one_pass"] | None = None
+    """``one_pass``: sums of the stages of each pass, corrected (provenance has the raw ones);
+    ``alone``: the head by itself; None where nobody said."""
     verdict: Verdict | None = None
     """Whether to trust ``head_ms``; None where nobody has judged it."""
     energy: EnergyFigure | None = None
@@ -153,6 +167,8 @@ class Profile(Document):
     """Where tails ran."""
     cuts: tuple[CutProfile, ...] = Field(min_length=1)
     """By depth."""
+    verdict: ProfileVerdict | None = None
+    """Whether to trust the profile; None where nobody has judged it."""
     prepare_ms: tuple[Ms, ...] = (0.0,)
     """Samples of making the input tensor on the device (every codec but ``original`` needs it)."""
     prepare_energy_mj: Annotated[float, Field(ge=0)] | None = None

@@ -7,7 +7,8 @@ gauges, change the order and stop early between runs. The runner's README descri
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -99,7 +100,8 @@ class DirectedBench:
         self._stream = device.open_shell(self._command)
         try:
             self.started = self._expect("started", _ANSWER_S)
-            self.load_ms = float(self._expect("loaded", _ANSWER_S)["load_ms"])
+            with self._readable():
+                self.load_ms = float(self._expect("loaded", _ANSWER_S)["load_ms"])
         except BaseException:
             self.close()
             raise
@@ -111,46 +113,39 @@ class DirectedBench:
             RunnerError: a method is missing, does not fit the one before, or does not load.
         """
         self._say(f"load {series_id} {':'.join(series)}")
-        parts: list[Part] = []
-        for event in self._until("ready", _ANSWER_S):
-            if event["event"] == "ready":
-                return LoadedSeries(tuple(parts), bool(event.get("peak_rss_is_of_method", True)))
-            parts.append(
-                Part(
-                    event["method"],
-                    event["method_load_ms"],
-                    event["first_ms"],
-                    event["peak_rss_bytes"],
-                )
+        *parts, ready = self._until("ready", _ANSWER_S)
+        with self._readable():
+            return LoadedSeries(
+                tuple(
+                    Part(
+                        str(event["method"]),
+                        float(event["method_load_ms"]),
+                        float(event["first_ms"]),
+                        int(event["peak_rss_bytes"]),
+                    )
+                    for event in parts
+                ),
+                bool(ready.get("peak_rss_is_of_method", True)),
             )
-        raise AssertionError("unreachable: _until ends with its event")
 
-    def run(
-        self,
-        series_id: str,
-        phase: str,
-        rule: Rule,
-        *,
-        on_run: Callable[[list[float]], None] = lambda _: None,
-    ) -> Runs:
-        """Run a loaded series by a rule; ``on_run`` gets each run's times as they come.
+    def run(self, series_id: str, phase: str, rule: Rule) -> Runs:
+        """Run a loaded series by a rule.
 
         Raises:
             RunnerError: the runner failed or died.
             DeviceGoneError: the connection was lost.
         """
         self._say(f"run {series_id} {phase} {rule.min_runs} {rule.min_s:g} {rule.max_s:g}")
-        runs = Runs()
         # One inference of a large model on a slow phone may take as long as the whole rule.
-        for event in self._until("ran", rule.max_s + _ANSWER_S):
-            if event["event"] == "ran":
-                runs.elapsed_ms = event["elapsed_ms"]
-                break
-            runs.latency_ms.append(event["latency_ms"])
-            runs.at_ms.append(event["at_ms"])
-            for encoder, took_ms in event.get("encode_ms", {}).items():
-                runs.encode_ms.setdefault(encoder, []).append(took_ms)
-            on_run(event["latency_ms"])
+        *samples, ran = self._until("ran", rule.max_s + _ANSWER_S)
+        runs = Runs()
+        with self._readable():
+            runs.elapsed_ms = float(ran["elapsed_ms"])
+            for event in samples:
+                runs.latency_ms.append([float(ms) for ms in event["latency_ms"]])
+                runs.at_ms.append(float(event["at_ms"]))
+                for encoder, took_ms in event.get("encode_ms", {}).items():
+                    runs.encode_ms.setdefault(encoder, []).append(float(took_ms))
         return runs
 
     def unload(self, series_id: str) -> None:
@@ -173,6 +168,19 @@ class DirectedBench:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Around what looks into events: an older or another runner's may lack something."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunnerError(
+                f"the runner sent an event that cannot be read ({error!r}).",
+                serial=self._device.serial,
+                command=self._command,
+                next_step="Use the runner of this version: leave out --runner, or build it again.",
+            ) from None
 
     def _say(self, line: str) -> None:
         self._stream.write(line.encode() + b"\n")

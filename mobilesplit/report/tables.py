@@ -85,16 +85,19 @@ def classes_table(comparison: Comparison) -> TextTable:
 def cuts_table(profile: Profile) -> TextTable:
     """Every profiled cut: boundary, head, tail, energy, memory."""
     kind = "measured, phone emulated" if profile.device.emulated else "measured"
+    alone = profile.provenance.get("peak_measured_alone")
     return TextTable(
         f"Profile of {profile.model} on {profile.device.name}, ms ({kind}; ±: 95 % interval of the"
         f" median), cloud {profile.cloud.name}; mJ"
-        f" {'modelled' if profile.device.emulated else 'measured'}; MB: peak",
+        f" {'modelled' if profile.device.emulated else 'measured'}; MB: peak, measured;"
+        " ~: predicted",
         ("cut", "raw KB", "head p50", "±", "p95 ms", "n", "tail", "mJ", "MB", "verdict"),
-        [_cut_row(cut) for cut in profile.cuts],
+        [_cut_row(cut, alone is None or cut.id in alone) for cut in profile.cuts],
     )
 
 
-def _cut_row(cut: CutProfile) -> tuple[str, ...]:
+def _cut_row(cut: CutProfile, own_peak: bool) -> tuple[str, ...]:
+    predicted = "~" if cut.energy is not None and cut.energy.basis == "predicted" else ""
     raw = cut.codecs.get("raw")
     tail: Sequence[float] = cut.tail_ms["1"]
     return (
@@ -105,8 +108,10 @@ def _cut_row(cut: CutProfile) -> tuple[str, ...]:
         f"{percentile(cut.head_ms, 0.95):.1f}",
         f"{len(cut.head_ms)}",
         f"{median(tail):.2f}",
-        "-" if cut.head_energy_mj is None else f"{cut.head_energy_mj:.0f}",
-        "-" if cut.head_peak_bytes is None else f"{cut.head_peak_bytes / 1e6:.0f}",
+        "-" if cut.head_energy_mj is None else f"{predicted}{cut.head_energy_mj:.0f}",
+        "-"
+        if cut.head_peak_bytes is None
+        else f"{'' if own_peak else '~'}{cut.head_peak_bytes / 1e6:.0f}",
         "-" if cut.verdict is None else cut.verdict.verdict.replace("_", " "),
     )
 

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
-ENCODE_MS = {"encode_fp16_4": 0.75, "encode_int8_4": 0.25}
-
 
 def main() -> None:
     out, inp = sys.stdout.buffer, sys.stdin.buffer
@@ -52,21 +50,39 @@ def main() -> None:
 
 
 def bench(say: Callable[[dict], None], inp: BinaryIO) -> None:
-    """The README's events, one warm-up and two samples a method, with made-up times."""
+    """The README's directed bench with made-up times, and ways to misbehave."""
     say({"event": "started", "runner": "stand-in"})
-    for choice in sys.argv[sys.argv.index("--methods") + 1].split(","):
-        name, *encoders = choice.split("+")
-        say({"event": "method", "method": name, "method_load_ms": 1.0, "first_ms": 20.0})
-        sample = {"event": "sample", "method": name}
-        if encoders:
-            sample["encode_ms"] = {encoder: ENCODE_MS[encoder] for encoder in encoders}
-        say(sample | {"phase": "warmup", "index": 0, "latency_ms": 9.0})
-        say({"event": "waiting", "method": name})
-        inp.readline()
-        for index in range(2):
-            say(sample | {"phase": "measure", "index": index, "latency_ms": 3.0})
-        say({"event": "done", "method": name, "runs": 2, "peak_rss_bytes": 1})
-        inp.readline()
+    say({"event": "loaded", "load_ms": 0.5})
+    loaded: dict[str, list[list[str]]] = {}
+    for line in inp:
+        verb, *words = line.decode().split()
+        if verb == "quit":
+            return
+        series = words[0]
+        if verb == "load":
+            loaded[series] = [part.split("+") for part in words[1].split(":")]
+            for place, (method, *_) in enumerate(loaded[series], 1):
+                part = {"event": "part", "id": series, "method": method, "method_load_ms": 1.0,
+                        "first_ms": 20.0, "peak_rss_bytes": 1000 * place}  # fmt: skip
+                if method == "lacking":
+                    del part["first_ms"]
+                say(part | ({"first_ms": "soon"} if method == "wrong" else {}))
+            say({"event": "ready", "id": series, "peak_rss_is_of_method": True})
+        elif verb == "run":
+            phase, count = words[1], int(words[2])
+            if phase == "die":
+                sys.exit(9)
+            parts = loaded[series]
+            encoders = [encoder for _, *encoders in parts for encoder in encoders]
+            for index in range(count):
+                sample = {"event": "sample", "id": series, "phase": phase, "index": index,
+                          "latency_ms": [3.0] * len(parts), "at_ms": 6.0 * index}  # fmt: skip
+                say(sample | ({"encode_ms": dict.fromkeys(encoders, 0.5)} if encoders else {}))
+            say({"event": "ran", "id": series, "phase": phase, "runs": count,
+                 "elapsed_ms": 6.0 * count})  # fmt: skip
+        elif verb == "unload":
+            del loaded[series]
+            say({"event": "unloaded", "id": series})
 
 
 main()

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
 from mobilesplit.core.manifest import BundleCut
 from mobilesplit.core.statistics import (
@@ -96,6 +97,15 @@ def heads_of(plan: HeadPlan, records: Sequence[Record]) -> dict[str, Head]:
                         head.encode_ms.setdefault(encoder, []).extend(samples)
     _add_loading(plan, found, records)
     return found
+
+
+def passes_of(plan: HeadPlan, records: Iterable[Record]) -> dict[str, Any]:
+    """The raw times behind heads that were measured in one pass: the cuts where the stages end,
+    and by session each pass's times in ms. Empty where heads were measured alone."""
+    groups = _by_session(_samples(records, CHAIN, None))
+    if not plan.chain or not groups:
+        return {}
+    return {"cuts": [entry.cut.id for entry in plan.chain], "stage_ms": groups}
 
 
 def count_runs(records: Iterable[Record], series: str, *, session: int | None = None) -> int:

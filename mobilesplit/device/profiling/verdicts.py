@@ -6,9 +6,9 @@ interval says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from mobilesplit.core.profiles import Verdict, VerdictWord
+from mobilesplit.core.profiles import ProfileVerdict, Verdict, VerdictWord
 from mobilesplit.core.statistics import Interval, drift, summarise
 from mobilesplit.device.profiling.heads import Head
 from mobilesplit.device.profiling.journal import Record, ThermalChecked
@@ -45,6 +45,22 @@ def judge(
         interval_ms=None if interval is None else (max(0.0, interval.low), interval.high),
         cv=summary.cv,
         drift=drifted,
+    )
+
+
+def judge_profile(heads: Mapping[str, Verdict], remarks: Sequence[str] = ()) -> ProfileVerdict:
+    """The verdict on all heads together, from each one's."""
+    doubted: dict[VerdictWord, list[str]] = {}
+    for cut, verdict in heads.items():
+        if verdict.verdict != "ok":
+            doubted.setdefault(verdict.verdict, []).append(cut)
+    if not doubted:
+        return ProfileVerdict(verdict="ok", remarks=tuple(remarks))
+    word = max(doubted, key=lambda word: len(doubted[word]))
+    count = sum(map(len, doubted.values()))
+    why = f"{count} of {len(heads)} heads should not be trusted; of {doubted[word][-1]}: "
+    return ProfileVerdict(
+        verdict=word, why=why + heads[doubted[word][-1]].why, remarks=tuple(remarks)
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mobilesplit.core.statistics import median_interval
 from mobilesplit.device.profiling.journal import Record, ThermalChecked
-from mobilesplit.device.profiling.verdicts import judge, was_throttled
+from mobilesplit.device.profiling.verdicts import judge, judge_profile, was_throttled
 
 
 def noisy(spread: float, count: int = 60) -> list[float]:
@@ -49,3 +49,14 @@ def test_only_what_counts_makes_a_profile_throttled() -> None:
     assert was_throttled(check(throttled=True, void=False))
     assert not was_throttled(check(throttled=True, void=True))
     assert not was_throttled(check(throttled=False, void=False))
+
+
+def test_a_profile_is_ok_if_every_head_is_and_else_says_what_most_suffer_from() -> None:
+    good = judge(noisy(0.02), median_interval([noisy(0.02)]))
+    few = judge([1.0, 1.0], None)
+    loud = judge(noisy(0.4), median_interval([noisy(0.4)]))
+    assert judge_profile({"a": good, "b": good}, ["warm"]).verdict == "ok"
+    assert judge_profile({"a": good}, ["warm"]).remarks == ("warm",)
+    judged = judge_profile({"a": good, "b": few, "c": loud, "d": few})
+    assert judged.verdict == "too_few_samples"
+    assert judged.why == "3 of 4 heads should not be trusted; of d: 2 samples; 10 are the least"
