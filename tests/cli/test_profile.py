@@ -86,7 +86,7 @@ def setting(home: Home, phone: dict[str, Any]) -> str:
 
     with connect(phone["serial"], key_folder=home.path / "keys") as device:
         deadline_s = time.monotonic() + 10
-        while device.shell("test -f /data/local/tmp/mobilesplit/restore.sh").exit_code == 0:
+        while device.shell("ls /data/local/tmp/mobilesplit/restore-*.sh").exit_code == 0:
             assert time.monotonic() < deadline_s, "nobody restored the phone"
             time.sleep(0.05)
         return device.check_shell("settings get global stay_on_while_plugged_in")
