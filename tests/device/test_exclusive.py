@@ -53,3 +53,23 @@ def test_the_holder_is_named_by_its_process() -> None:
     facts = DeviceFacts(name="a", serial="s")
     with exclusive(facts), pytest.raises(DeviceError, match=str(os.getpid())):
         exclusive(facts).__enter__()
+
+
+def test_two_phones_whose_maker_gave_both_one_number_are_two() -> None:
+    one, other = (
+        DeviceFacts(name="a", serial=f"10.0.0.{host}:5555", serial_number="0123456789ABCDEF")
+        for host in (1, 2)
+    )
+    with exclusive(one), exclusive(other):
+        pass
+
+
+def test_a_short_push_of_another_process_is_waited_for() -> None:
+    facts = DeviceFacts(name="a", serial_number="X/1")
+    short = HOLD.replace("sys.stdin.read()", "import time; time.sleep(0.3)")
+    with subprocess.Popen([sys.executable, "-c", short], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        with pytest.raises(DeviceError):
+            exclusive(facts).__enter__()
+        with exclusive(facts, wait_s=30):
+            pass
