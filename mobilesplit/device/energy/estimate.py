@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -22,13 +22,20 @@ from mobilesplit.device.energy.calibration import (
     find_sign,
     find_unit,
 )
-from mobilesplit.device.energy.readings import BatteryReading, RailReading, Reading, Window
+from mobilesplit.device.energy.readings import (
+    BatteryReading,
+    RailReading,
+    Reading,
+    Window,
+    rails_fed_by_others,
+)
 from mobilesplit.device.energy.refreshes import (
     Sample,
     changes,
     counted_power,
     counter_shift_s,
     find_period_s,
+    neighbours_correlation,
     of_window,
     quantum,
     refreshes,
@@ -46,6 +53,8 @@ EnergyWord = Literal[
     "unit_unknown",
     "restarted",
     "source_changed",
+    "throttled",
+    "failed",
 ]
 
 LEAST_REFRESHES = 8
@@ -56,9 +65,15 @@ LEAST_DISTINCT = 5
 """Different values under load; a gauge that shows fewer is too coarse or too slow for this."""
 FROZEN_S = 10.0
 """Gauges refresh within seconds, and under load none stands still for so long."""
+_FROZEN_PERIODS = 3
+"""Unless it is a slow one, which may show a value twice."""
 _MOST_POWER_MW = 60_000.0
 """No phone draws so much; a number that says so is not in the unit that it seems to be."""
 _LONGER = "measure for longer (--idle-s, --load-s)"
+_VON_NEUMANN = 2 / 3
+"""Degrees of freedom of a variance from neighbours' differences, as a share of the values."""
+_LEAST_FREEDOM = 2.0
+"""How many values a correlated phase is worth is itself an estimate: below this t explodes."""
 _VARIANCE_OF_STEP = 1 / 12
 """Of a rounding error, which is uniform over one step."""
 
@@ -113,7 +128,7 @@ class EnergyEstimate:
     verdict: EnergyWord
     """``ok``, or the reason against a figure."""
     why: str
-    """In a sentence with the next step; empty for ``ok``."""
+    """In a sentence with the next step; of ``ok`` what limits the figure, as a rule nothing."""
     source: str
     """Where it was read; empty where nothing could be."""
     kind: Kind
@@ -180,14 +195,16 @@ def estimate_energy(
         battery = [r for r in readings if isinstance(r, BatteryReading)]
         if rails and not battery:
             *idle_samples, load_sample = _count(rails, idle, work, known)
-            rounding = 0.0
+            rounding, limits = 0.0, _twice_counted(rails[0])
         elif battery and not rails:
             (*idle_samples, load_sample), rounding = _gauge(battery, idle, work, origin, known)
+            limits = ""
         else:
             raise _RefusedError("too_few_readings", "nothing was read")
     except _RefusedError as refused:
         return refuse(origin, refused.verdict, refused.why, **known)
-    return _figure(idle_samples, load_sample, rounding, work, origin, known)
+    found = _figure(idle_samples, load_sample, rounding, work, origin, known)
+    return replace(found, why=limits) if found.energy_valid else found
 
 
 def is_tight(estimate: EnergyEstimate, relative: float = 0.03) -> bool:
@@ -220,8 +237,7 @@ def _count(
     shift_s = counter_shift_s(rails)
     distinct = [b for a, b in pairwise(rails) if b.total_mj != a.total_mj]
     known["distinct"] = len(distinct)
-    if work.window.length_s >= FROZEN_S and not _any_within(distinct, work.window):
-        raise _frozen(work)
+    _check_awake(distinct, work.window, FROZEN_S)
     samples = [counted_power(rails, window, shift_s) for window in _all(idle, work)]
     complete = [sample for sample in samples if sample is not None]
     if len(complete) < len(samples):
@@ -230,6 +246,13 @@ def _count(
             f"a phase has fewer than 4 readings of the rails; {_LONGER}",
         )
     return complete
+
+
+def _twice_counted(reading: RailReading) -> str:
+    """What nested rails make of the figure; empty where no name tells of any."""
+    if not (fed := rails_fed_by_others(reading.energy_uws)):
+        return ""
+    return f"an upper bound: rails that supply others count what {', '.join(fed)} use once more"
 
 
 def _gauge(
@@ -242,8 +265,7 @@ def _gauge(
     """Power by a battery gauge in each phase, the load last, and the variance of its rounding."""
     changed, period_s = changes(battery), find_period_s(battery)
     known["distinct"], known["period_s"] = len(changed), period_s
-    if work.window.length_s >= FROZEN_S and not _any_within(changed[1:], work.window):
-        raise _frozen(work)
+    _check_awake(changed[1:], work.window, max(FROZEN_S, _FROZEN_PERIODS * (period_s or 0.0)))
     if period_s is None:
         raise _RefusedError("too_few_readings", f"the gauge changed too seldom; {_LONGER}")
     found = refreshes(battery, period_s)
@@ -325,13 +347,16 @@ def _figure(
     known: dict[str, Any],
 ) -> EnergyEstimate:
     idle_mw, load_mw = mean([sample.mean for sample in idle]), load.mean
+    wander = neighbours_correlation([sample.values for sample in idle])
+    # Values that resemble their neighbours at idle tell of the gauge, so they do under load too.
+    shared = 0.0 if load.is_exact else wander
     # Per mean: its variance, and the degrees of freedom that it is known with.
-    parts = [(load.variance_as_it_was, len(load.values) - 1)]
-    parts += [(s.variance_elsewhen / len(idle) ** 2, len(s.values) - 1) for s in idle]
+    parts = [(load.variance_as_it_was(shared), _VON_NEUMANN * load.worth(shared))]
+    parts += [(s.variance_elsewhen(wander) / len(idle) ** 2, s.worth(wander) - 1) for s in idle]
     variance = math.fsum(part for part, _ in parts)
-    weights = math.fsum(part**2 / freedom for part, freedom in parts)
-    t = t_95(variance**2 / weights) if weights else t_95(parts[0][1])
-    half_mw = t * math.sqrt(variance + rounding + _drift_variance(idle))
+    weights = math.fsum(part**2 / max(_LEAST_FREEDOM, freedom) for part, freedom in parts)
+    t = t_95(max(_LEAST_FREEDOM, variance**2 / weights if weights else 0.0))
+    half_mw = t * math.sqrt(variance + rounding + _drift_variance(idle, wander))
     known |= {"idle_mw": idle_mw, "load_mw": load_mw}
     above_mw = load_mw - idle_mw
     if above_mw <= half_mw:
@@ -355,23 +380,23 @@ def _figure(
     )
 
 
-def _drift_variance(idle: Sequence[Sample]) -> float:
+def _drift_variance(idle: Sequence[Sample], correlation: float) -> float:
     """Of the baseline while nobody looked, from two that differ by more than their noise: it may
     have been anything between them."""
     if len(idle) < 2:
         return 0.0
     differ = abs(idle[0].mean - idle[-1].mean)
-    noise = math.sqrt(idle[0].variance_elsewhen + idle[-1].variance_elsewhen)
+    noise = math.sqrt(sum(idle[at].variance_elsewhen(correlation) for at in (0, -1)))
     return differ**2 * _VARIANCE_OF_STEP if differ > 2 * noise else 0.0
 
 
-def _any_within(readings: Sequence[Reading], window: Window) -> bool:
-    return any(window.start_s <= reading.time_s <= window.end_s for reading in readings)
-
-
-def _frozen(work: Work) -> _RefusedError:
-    return _RefusedError(
-        "frozen_gauge",
-        f"it did not change once in {work.window.length_s:.0f} s of load; use another source, or "
-        "restart the device",
-    )
+def _check_awake(changed: Sequence[Reading], load: Window, limit_s: float) -> None:
+    """What stood still for so long under load was not looking, whatever it showed later."""
+    times = [r.time_s for r in changed if load.start_s <= r.time_s <= load.end_s]
+    still_s = max(b - a for a, b in pairwise([load.start_s, *times, load.end_s]))
+    if still_s >= limit_s:
+        raise _RefusedError(
+            "frozen_gauge",
+            f"it did not change for {still_s:.0f} s of load; use another source, or restart the "
+            "device",
+        )

@@ -84,10 +84,11 @@ class _Rails:
                 counted_ms = max(counted_ms, _integer(fields.get(_COUNTED_MS)))
         # A reading without a rail that is known to exist would look like a fallen counter.
         if counted_ms and self._energy_uws.keys() >= self._names.keys():
-            named = {
-                self._names.get(index) or f"rail {index}": energy
-                for index, energy in self._energy_uws.items()
-            }
+            named: dict[str, int] = {}
+            for index, energy in sorted(self._energy_uws.items()):
+                rail = self._names.get(index) or "rail"
+                # Rails may be called the same: by index none is lost.
+                named[f"{rail}/{index}" if rail in named else rail] = energy
             self.readings.append(RailReading(time_s, counted_ms / 1e3, named))
 
 

@@ -94,6 +94,13 @@ def parse_power_state(text: str) -> PowerState | None:
     if kernel_status.strip() in _FED:
         fed_by.append(f"kernel status {kernel_status.strip()}")
     overridden = "UPDATES STOPPED" in dump
-    if overridden and not kernel_status.strip():
-        fed_by.append("battery service overridden, no status from the kernel")
+    if overridden and kernel_status.strip() in ("", "Not charging"):
+        # At its charge limit a phone on a cable does not charge, and who could tell of the cable
+        # was told to keep silent.
+        told = (
+            f"kernel status {kernel_status.strip()}"
+            if kernel_status.strip()
+            else "the kernel silent"
+        )
+        fed_by.append(f"battery service overridden, {told}")
     return PowerState(began_s, ended_s, tuple(fed_by), overridden)

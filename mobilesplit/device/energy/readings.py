@@ -6,10 +6,13 @@ All times are the device's own, in seconds since its boot (``/proc/uptime``, CLO
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_RAIL = re.compile(r"^CH\d+\(T=(\d+)\)\[([^\]]+)\],\s*(\d+)\s*$", re.MULTILINE)
+_RAIL = re.compile(r"^CH(\d+)\(T=(\d+)\)\[([^\]]+)\],\s*(\d+)\s*$", re.MULTILINE)
+_FEEDER = re.compile(r"S\d+\w*LDO")
+_LINEAR = re.compile(r"L\d+[A-Z]")
 _UPTIME = re.compile(r"\s*(\d+\.\d+) \d+\.\d+\s*$")
 _INTEGER = re.compile(r"\s*(-?\d+)\s*$")
 _DUMPED_VOLTAGE = re.compile(r"^\s*voltage:\s*(\d+)\s*$", re.MULTILINE)
@@ -71,11 +74,25 @@ def parse_rails(text: str) -> RailReading | None:
     if uptime is None or not found:
         return None
     energy_uws: dict[str, int] = {}
-    for _, name, energy in found:
-        # Two chips may give a rail the same name.
-        key = name if name not in energy_uws else f"{name}#2"
-        energy_uws[key] = int(energy)
-    return RailReading(float(uptime[1]), max(int(time) for time, _, _ in found) / 1e3, energy_uws)
+    chip, before = 0, -1
+    for number, _, name, energy in found:
+        channel = int(number)
+        chip += channel <= before
+        before = channel
+        # Chips may call rails the same: by chip and channel none is lost.
+        energy_uws[f"{name}/{chip}.CH{channel}" if name in energy_uws else name] = int(energy)
+    counted_ms = max(int(time) for _, time, _, _ in found)
+    return RailReading(float(uptime[1]), counted_ms / 1e3, energy_uws)
+
+
+def rails_fed_by_others(names: Collection[str]) -> list[str]:
+    """Rails whose energy another one of ``names`` shows as well, as far as their names tell.
+
+    Google's PMICs call the outputs of their linear regulators ``L<number>...`` and the rails that
+    supply those ``S<number>..._LLDO1``, ``..._MLDO``. Other nesting no name tells.
+    """
+    feeders = [name for name in names if _FEEDER.match(name)]
+    return [name for name in names if _LINEAR.match(name)] if feeders else []
 
 
 def parse_battery(text: str) -> BatteryReading | None:

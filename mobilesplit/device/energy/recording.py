@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from mobilesplit.core.errors import DeviceError, DeviceGoneError
+from mobilesplit.core.errors import DeviceError
 from mobilesplit.device.device import Device
 from mobilesplit.device.energy.readings import Reading
 
 _MOST_MISSES = 20
 """Polls in a row that give no reading: a gauge is busy now and then, but not for so long."""
+_END_S = 20.0
+"""For the end of a poll under way: a little longer than a command may take."""
 
 
 class Recording(Protocol):
@@ -73,10 +75,10 @@ class PollRecording:
         self._thread.start()
 
     def stop(self) -> None:
-        """See `Recording`."""
+        """See `Recording`. A poll that hangs is left to itself: what came before it is kept."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_END_S)
 
     def readings(self) -> list[Reading]:
         """See `Recording`."""
@@ -86,24 +88,31 @@ class PollRecording:
             return list(self._readings)
 
     def _poll(self, device: Device) -> None:
+        try:
+            with device:
+                self._poll_until_stopped(device)
+        except DeviceError as failure:
+            self._fail(failure)
+        except Exception as bug:
+            # A thread that dies in silence would leave readings that seem to be all.
+            said = f"reading the gauge failed: {type(bug).__name__}: {bug}."
+            self._fail(DeviceError(said, serial=device.serial))
+
+    def _poll_until_stopped(self, device: Device) -> None:
         misses = 0
         next_s = time.monotonic()
-        with device:
-            while not self._stopping.is_set():
-                try:
-                    reading = self._read(device)
-                    misses = 0 if reading is not None else misses + 1
-                    if misses > _MOST_MISSES:
-                        raise DeviceGoneError(
-                            "the gauge gives no more readings.", serial=device.serial
-                        )
-                except DeviceError as failure:
-                    with self._lock:
-                        self._failure = failure
-                    return
-                if reading is not None:
-                    with self._lock:
-                        self._readings.append(reading)
-                # A poll that took long is not made up for by a burst of them.
-                next_s = max(next_s + self._every_s, time.monotonic())
-                self._stopping.wait(next_s - time.monotonic())
+        while not self._stopping.is_set():
+            reading = self._read(device)
+            misses = 0 if reading is not None else misses + 1
+            if misses > _MOST_MISSES:
+                raise DeviceError("the gauge gives no more readings.", serial=device.serial)
+            if reading is not None:
+                with self._lock:
+                    self._readings.append(reading)
+            # A poll that took long is not made up for by a burst of them.
+            next_s = max(next_s + self._every_s, time.monotonic())
+            self._stopping.wait(next_s - time.monotonic())
+
+    def _fail(self, failure: DeviceError) -> None:
+        with self._lock:
+            self._failure = failure

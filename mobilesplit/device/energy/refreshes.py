@@ -20,6 +20,10 @@ _MAD_TO_STD = 1.4826
 """Of a normal distribution."""
 _GUARD_PERIODS = 1.5
 """A refresh shows up to a period that lies before it, and is seen up to a poll after it."""
+_MOST_CORRELATION = 0.95
+"""More cannot be told from a drift by the few values of a phase."""
+_LEAST_OF_BIAS = 0.5
+"""Of few values the bias is not known well enough to take out more."""
 _MOST_BLOCKS = 20
 """Of a counter: few enough that each holds many inferences."""
 
@@ -40,19 +44,25 @@ class Sample(NamedTuple):
     """Of a counter: its growth over the time, which no block's edge disturbs."""
     covered: Window
     """The time that it is the mean of."""
+    is_exact: bool = False
+    """Of a counter: it leaves nothing out, so that no block's error is the next one's too."""
 
-    @property
-    def variance_elsewhen(self) -> float:
+    def variance_elsewhen(self, correlation: float) -> float:
         """Of the mean, taken for the level at another time: a baseline that wanders is less sure
-        than as many independent values. AR(1), by the neighbours' correlation."""
-        return std(self.values) ** 2 / len(self.values) * _inflation(self.values)
+        than as many independent values. AR(1) of this ``correlation`` between neighbours."""
+        return std(self.values) ** 2 / self.worth(correlation)
 
-    @property
-    def variance_as_it_was(self) -> float:
+    def variance_as_it_was(self, correlation: float) -> float:
         """Of the mean, taken for what happened: a slow rise is seen by every value and is no
-        error, so only what differs from neighbour to neighbour counts (von Neumann)."""
+        error, so only what differs from neighbour to neighbour counts (von Neumann). Errors of
+        this ``correlation`` hide a part of themselves from that; at most all spread is error."""
         squares = [(after - before) ** 2 for before, after in pairwise(self.values)]
-        return mean(squares) / 2 / len(self.values)
+        of_one = min(mean(squares) / 2 / (1 - correlation), std(self.values) ** 2)
+        return of_one / self.worth(correlation)
+
+    def worth(self, correlation: float) -> float:
+        """So many independent values know the mean as well; 1 or more."""
+        return max(1.0, len(self.values) * (1 - correlation) / (1 + correlation))
 
 
 def changes(readings: Sequence[BatteryReading]) -> list[BatteryReading]:
@@ -128,7 +138,7 @@ def counted_power(readings: Sequence[RailReading], window: Window, shift_s: floa
     powers = [(e1 - e0) / (t1 - t0) for (t0, e0), (t1, e1) in pairwise(edges)]
     (first_s, first_mj), (last_s, last_mj) = points[0], points[-1]
     grown_mw = (last_mj - first_mj) / (last_s - first_s)
-    return Sample(tuple(powers), grown_mw, Window(first_s, last_s))
+    return Sample(tuple(powers), grown_mw, Window(first_s, last_s), is_exact=True)
 
 
 def counter_shift_s(readings: Sequence[RailReading]) -> float:
@@ -146,13 +156,20 @@ def _shown(reading: BatteryReading) -> tuple[int, float]:
     return reading.current_raw, reading.voltage_mv
 
 
-def _inflation(values: Sequence[float]) -> float:
-    """How much less is known than from as many independent values, 1 or more."""
-    middle, count = mean(values), len(values)
-    total = math.fsum((value - middle) ** 2 for value in values)
-    if count < 4 or not total:
-        return 1.0
-    neighbours = math.fsum((a - middle) * (b - middle) for a, b in pairwise(values))
-    # Of independent values the estimate is low by about 1/n: put that back.
-    correlation = min(0.9, max(0.0, neighbours / total + 1 / count))
-    return (1 + correlation) / (1 - correlation)
+def neighbours_correlation(phases: Sequence[Sequence[float]]) -> float:
+    """AR(1) correlation, 0 or more, of values within phases of one level each.
+
+    Pooled, for one phase tells little, and without the bias of having estimated the levels from
+    the same few values (Marriott and Pope 1954).
+    """
+    count = sum(map(len, phases))
+    total = neighbours = 0.0
+    for values in phases:
+        middle = mean(values)
+        total += math.fsum((value - middle) ** 2 for value in values)
+        neighbours += math.fsum((a - middle) * (b - middle) for a, b in pairwise(values))
+    if not total:
+        return 0.0
+    share = len(phases) / count
+    unbiased = (neighbours / total + share) / max(_LEAST_OF_BIAS, 1 - 4 * share)
+    return min(_MOST_CORRELATION, max(0.0, unbiased))

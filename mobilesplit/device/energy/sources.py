@@ -54,8 +54,9 @@ class EnergySource(Protocol):
     def on_battery(self) -> bool:
         """Whether it watches the battery, and is therefore invalid while a cable feeds it."""
 
-    def record(self, connect: Callable[[], Device]) -> Recording:
-        """A recording, not yet started, over a connection of its own."""
+    def record(self, connect: Callable[[], Device], *, longest_s: float) -> Recording:
+        """A recording, not yet started, over a connection of its own. What runs on the device
+        ends after ``longest_s`` by itself, should nobody be left to end it."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class PolledSource:
         """One reading; None where it does not give one."""
         return self.parse(device.shell(self.command).text)
 
-    def record(self, connect: Callable[[], Device]) -> Recording:
-        """See `EnergySource`."""
+    def record(self, connect: Callable[[], Device], *, longest_s: float) -> Recording:
+        """See `EnergySource`; between polls nothing runs on the device."""
         return PollRecording(connect, self.read, every_s=self.every_s)
 
 

@@ -1,17 +1,19 @@
 """perfetto as an energy source: a trace in the background, pulled and decoded at its end.
 
 It is how rails are read on phones that hide them from the shell, and costs no poll over adb. The
-trace ends by itself after an hour should nobody end it.
+trace ends by itself when it must be over, should nobody be left to end it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
-from mobilesplit.core.errors import DeviceError, first_line
+from mobilesplit.core.errors import DeviceError, DeviceGoneError, first_line
 from mobilesplit.device.device import Device
 from mobilesplit.device.energy.perfetto import CONFIG, VOLTAGE_COUNTER, decode
 from mobilesplit.device.energy.readings import (
@@ -22,9 +24,10 @@ from mobilesplit.device.energy.readings import (
 
 _FOLDER = "/data/misc/perfetto-traces"
 """The only place where perfetto may write and the shell may read (SELinux, Android 10)."""
-_LONGEST_MS = 3_600_000
 _TRIAL_S = 2.0
 _END_S = 15.0
+_SPARE_S = 5.0
+"""A trial may start late."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,19 @@ class PerfettoSource:
     name: str = "perfetto"
     """As in ``--energy``."""
 
-    def record(self, connect: Callable[[], Device]) -> TraceRecording:
+    def record(self, connect: Callable[[], Device], *, longest_s: float) -> TraceRecording:
         """A recording over a connection of its own."""
-        return TraceRecording(connect, with_voltage=self.with_voltage)
+        return TraceRecording(connect, with_voltage=self.with_voltage, longest_s=longest_s)
 
 
 class TraceRecording:
     """One trace; its readings come when it has ended."""
 
-    def __init__(self, connect: Callable[[], Device], *, with_voltage: bool) -> None:
+    def __init__(
+        self, connect: Callable[[], Device], *, with_voltage: bool, longest_s: float
+    ) -> None:
         self._connect = connect
+        self._longest_s = longest_s
         self._with_voltage = with_voltage
         self._device: Device | None = None
         self._trace: _Trace | None = None
@@ -63,7 +69,9 @@ class TraceRecording:
     def start(self) -> None:
         """Raises DeviceError where perfetto does not start."""
         self._device = self._connect()
-        self._trace = _Trace(self._device, with_voltage=self._with_voltage)
+        self._trace = _Trace(
+            self._device, with_voltage=self._with_voltage, longest_s=self._longest_s
+        )
 
     def stop(self) -> None:
         """Raises DeviceError where the trace cannot be pulled or is none."""
@@ -72,7 +80,8 @@ class TraceRecording:
         if device is not None:
             with device:
                 if trace is not None:
-                    self._readings = trace.finish()
+                    with trace:
+                        self._readings = trace.finish()
 
     def readings(self) -> list[Reading]:
         """See `Recording`; empty before the end."""
@@ -80,13 +89,19 @@ class TraceRecording:
 
 
 def find_perfetto(device: Device, *, trial_s: float = _TRIAL_S) -> PerfettoSource | str:
-    """The source, after a trial of ``trial_s``; or why there is none, in the device's words."""
+    """The source, after a trial of ``trial_s``; or why there is none, in the device's words.
+
+    Raises:
+        DeviceGoneError: the connection was lost.
+    """
     why = ""
     for with_voltage in (True, False):
         try:
-            trace = _Trace(device, with_voltage=with_voltage)
-            time.sleep(trial_s)
-            readings = trace.finish()
+            with _Trace(device, with_voltage=with_voltage, longest_s=trial_s + _SPARE_S) as trace:
+                time.sleep(trial_s)
+                readings = trace.finish()
+        except DeviceGoneError:
+            raise
         except DeviceError as error:
             # An old version refuses the voltage counter: what it says without it counts.
             why = first_line(error.stderr) or error.what
@@ -101,12 +116,12 @@ def find_perfetto(device: Device, *, trial_s: float = _TRIAL_S) -> PerfettoSourc
 
 
 class _Trace:
-    """A running trace on a device."""
+    """A running trace on a device; nothing is left of it once ``with`` is over."""
 
-    def __init__(self, device: Device, *, with_voltage: bool) -> None:
+    def __init__(self, device: Device, *, with_voltage: bool, longest_s: float) -> None:
         self._device = device
         self._voltage_mv = parse_dumped_voltage_mv(device.shell("dumpsys battery").text)
-        config = CONFIG % (VOLTAGE_COUNTER if with_voltage else "", _LONGEST_MS)
+        config = CONFIG % (VOLTAGE_COUNTER if with_voltage else "", longest_s * 1e3)
         self._path = f"{_FOLDER}/mobilesplit-energy.pftrace"
         # The config comes on stdin, for perfetto may not read the shell's own files.
         said = device.check_shell(
@@ -123,6 +138,14 @@ class _Trace:
             )
         self._pid = words[-1]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Why it ends early says more than that it could not be ended.
+        with contextlib.suppress(DeviceError):
+            self._device.shell(f"kill -INT {self._pid} 2>/dev/null; rm -f {self._path}")
+
     def finish(self) -> list[Reading]:
         """End it, and read what it holds."""
         device = self._device
@@ -137,7 +160,6 @@ class _Trace:
                 )
             time.sleep(0.1)
         data = device.pull(self._path)
-        device.shell(f"rm -f {self._path}")
         try:
             return decode(data, voltage_mv=self._voltage_mv)
         except ValueError as error:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mobilesplit.core.errors import DeviceError, DeviceGoneError
 from mobilesplit.core.manifest import BundleCut
 from mobilesplit.core.profiles import DeviceFacts, EnergyFigure
 from mobilesplit.core.statistics import median
 from mobilesplit.device.bench import DirectedBench, Rule
 from mobilesplit.device.device import Device
-from mobilesplit.device.energy.estimate import EnergyEstimate, Kind
+from mobilesplit.device.energy.estimate import EnergyEstimate, Kind, Origin, refuse
 from mobilesplit.device.energy.meter import EnergyMeter, Load
 from mobilesplit.device.energy.sources import EnergySource, choose, denied, find_sources
 from mobilesplit.device.profiling.heads import Head
@@ -30,6 +31,8 @@ _CHUNK_S = 5.0
 """Of back-to-back inferences, between two looks at whether the interval is tight."""
 _LEAST_CHUNKS = 3
 _WARM_UP = Rule(1)
+_SPARE_S = 120.0
+"""For each head: what a runner takes to start, load and run once on a slow device."""
 
 Energy = tuple[float | None, EnergyFigure]
 """mJ of one inference, None where no figure may be stated; and what is known of it."""
@@ -47,10 +50,10 @@ def measure_energies(
     """Measure the energies of the heads ``wanted`` that the journal lacks.
 
     ``connect`` gives a second connection, on which the gauge is read meanwhile. A device whose
-    energy cannot be had leaves a record that says why.
+    energy cannot be had, for whatever reason, leaves a record that says why: the latencies are
+    not lost with it.
 
     Raises:
-        RunnerError: the runner failed.
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
     missing = [entry for entry in wanted if entry.cut.id not in _done(journal)]
@@ -58,22 +61,21 @@ def measure_energies(
         return
     progress("looking for energy sources")
     kind: Kind = "modelled" if facts.emulated else "measured"
-    found = find_sources(subject.device)
+    try:
+        found = find_sources(subject.device)
+    except DeviceGoneError:
+        raise
+    except DeviceError as error:
+        for entry in missing:
+            _record(journal, entry, refuse(Origin("", kind), "failed", str(error)))
+        return
     source = choose(found, subject.settings.energy)
     if source is None:
         refused = denied(found, kind, subject.settings.energy)
         for entry in missing:
             _record(journal, entry, refused)
         return
-    meter = EnergyMeter(
-        subject.device,
-        connect,
-        source,
-        kind=kind,
-        current_unit=subject.settings.current_unit,
-        discharge_sign=subject.settings.discharge_sign,
-    )
-    _Metering(subject, meter, source, kind, progress).measure(missing, journal)
+    _Metering(subject, connect, source, kind, progress).measure(missing, journal)
 
 
 class _Metering:
@@ -82,42 +84,60 @@ class _Metering:
     def __init__(
         self,
         subject: Subject,
-        meter: EnergyMeter,
+        connect: Callable[[], Device],
         source: EnergySource,
         kind: Kind,
         progress: Callable[[str], None],
     ) -> None:
         self._subject = subject
-        self._meter = meter
+        self._connect = connect
+        self._source = source
+        self._kind = kind
         self._progress = progress
         settings = subject.settings
         quick = kind == "modelled" and not source.on_battery
-        self._idle_s = settings.idle_s
-        if self._idle_s is None:
-            self._idle_s = _MODELLED_IDLE_S if quick else _IDLE_S
+        default_s = _MODELLED_IDLE_S if quick else _IDLE_S
+        self._idle_s = default_s if settings.idle_s is None else settings.idle_s
         self._chunk_s = min(_CHUNK_S, settings.load_s / _LEAST_CHUNKS)
-        self._source = source
 
     def measure(self, wanted: Sequence[BundleCut], journal: Journal) -> None:
         """Baseline, load, baseline, load, baseline; then the estimates."""
+        settings = self._subject.settings
         loads: dict[str, Load] = {}
-        with self._meter as meter:
+        failures: dict[str, DeviceError] = {}
+        each_s = self._idle_s + settings.load_s + _SPARE_S
+        with EnergyMeter(
+            self._subject.device,
+            self._connect,
+            self._source,
+            kind=self._kind,
+            current_unit=settings.current_unit,
+            discharge_sign=settings.discharge_sign,
+            longest_s=len(wanted) * each_s + self._idle_s,
+        ) as meter:
             # A look costs nothing, and where a cable feeds the battery half a minute is saved.
             meter.baseline(0.0)
             for entry in wanted:
                 if not meter.refuses:
                     self._progress(f"energy: idle for {self._idle_s:g} s ({self._source.detail})")
-                    assert self._idle_s is not None
                     meter.baseline(self._idle_s)
-                loads[entry.cut.id] = self._load(entry)
+                try:
+                    loads[entry.cut.id] = self._load(entry, meter)
+                except DeviceGoneError:
+                    raise
+                except DeviceError as error:
+                    failures[entry.cut.id] = error
             if not meter.refuses:
-                assert self._idle_s is not None
                 meter.baseline(self._idle_s)
         for entry in wanted:
-            estimate = self._meter.estimate(loads[entry.cut.id])
+            if entry.cut.id in loads:
+                estimate = meter.estimate(loads[entry.cut.id])
+            else:
+                origin = Origin(self._source.name, self._kind)
+                estimate = refuse(origin, "failed", str(failures[entry.cut.id]))
             _record(journal, entry, estimate, self._source.detail)
 
-    def _load(self, entry: BundleCut) -> Load:
+    def _load(self, entry: BundleCut, meter: EnergyMeter) -> Load:
         """Back-to-back inferences of a head, until the interval is tight or the time is up."""
         settings, series = self._subject.settings, anchor_id(entry)
         assert entry.method is not None, "plan_heads takes cuts with heads only"
@@ -130,13 +150,15 @@ class _Metering:
         ) as bench:
             bench.load(series, [entry.method])
             bench.run(series, "warmup", _WARM_UP)
-            with self._meter.load() as load:
-                if self._meter.refuses:
+            with meter.load() as load:
+                if meter.refuses:
                     return load
                 until_s = time.monotonic() + settings.load_s
                 chunks = 0
-                while time.monotonic() < until_s and not (
-                    chunks >= _LEAST_CHUNKS and self._meter.is_tight(load)
+                while (
+                    time.monotonic() < until_s
+                    and not (chunks >= _LEAST_CHUNKS and meter.is_tight(load))
+                    and not meter.refuses
                 ):
                     self._progress(f"energy of {entry.cut.id}: {load.inferences} inferences")
                     left_s = max(0.0, until_s - time.monotonic())
@@ -197,8 +219,6 @@ def _done(journal: Journal) -> set[str]:
     }
 
 
-def _record(
-    journal: Journal, entry: BundleCut, estimate: EnergyEstimate, detail: str = ""
-) -> None:
+def _record(journal: Journal, entry: BundleCut, estimate: EnergyEstimate, detail: str = "") -> None:
     known = {**estimate.as_dict(), "detail": detail}
     journal.add(EnergyMeasured(cut=entry.cut.id, estimate=known))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mobilesplit.device.energy.estimate import (
@@ -25,7 +25,7 @@ from mobilesplit.emulator.device_description import (
     Power,
     load_description,
 )
-from mobilesplit.emulator.gauge import Gauge
+from mobilesplit.emulator.gauge import Gauge, GaugeReading
 from mobilesplit.emulator.power_model import PowerModel
 
 IDLE_S, LOAD_S = 30.0, 45.0
@@ -59,6 +59,10 @@ class Case:
     """Most of the time for which something else has the cores, which comes and goes."""
     held_up_s: float
     """From one such time to the next."""
+    correlation: float = 0.0
+    """Of the gauge's error with that of the refresh before: AR(1); 0 is white."""
+    smoothing: float = 0.0
+    """What a refresh keeps of the one before, as a gauge that filters its current does."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,16 @@ def seeded_case(seed: int) -> Case:
     )
 
 
+def correlated(case: Case, correlation: float) -> Case:
+    """With the same error in size, of which each refresh shares so much with the one before."""
+    return replace(case, correlation=correlation)
+
+
+def smoothed(case: Case, smoothing: float) -> Case:
+    """The same gauge behind a filter, as Android's average currents are: signal and error."""
+    return replace(case, smoothing=smoothing)
+
+
 def measure(case: Case, *, stop_early: bool = False) -> Outcome:
     """30 s of idle, 45 s of inferences, 15 s of idle, in simulated time.
 
@@ -155,9 +169,12 @@ class _SimulatedPhone:
     def __init__(self, case: Case, rng: random.Random) -> None:
         self._case, self._rng = case, rng
         self._model = PowerModel(case.power)
-        self._gauge = Gauge(
-            case.gauge, case.battery, seed=case.seed, power_before_w=case.power.idle_w
-        )
+        own = case.gauge
+        if case.correlation or case.smoothing:
+            # The error and the rounding come after what this adds.
+            own = own.model_copy(update={"noise_ma": 0.0, "step_ma": 1e-3, "unit": "uA"})
+        self._gauge = Gauge(own, case.battery, seed=case.seed, power_before_w=case.power.idle_w)
+        self._error = _Correlated(case, rng) if own is not case.gauge else None
         self.now_s = 100.0
         self._busy_s = 0.0
         self._next_poll_s = self.now_s
@@ -176,8 +193,11 @@ class _SimulatedPhone:
         while self._next_poll_s <= end_s:
             self._pass(self._next_poll_s, cores)
             reading = self._gauge.read(self.now_s, self._model.total_j)
+            current_raw = reading.current_raw
+            if self._error is not None:
+                current_raw = self._error.shown(reading)
             self.readings.append(
-                BatteryReading(round(self.now_s, 2), reading.current_raw, reading.voltage_uv / 1e3)
+                BatteryReading(round(self.now_s, 2), current_raw, reading.voltage_uv / 1e3)
             )
             # A poll goes over adb: it comes when it comes.
             self._next_poll_s += _POLL_S * self._rng.uniform(0.8, 1.4)
@@ -189,3 +209,30 @@ class _SimulatedPhone:
         self.now_s = until_s
         self._model.update(wall_s=self.now_s, busy_s=self._busy_s)
         self._gauge.read(self.now_s, self._model.total_j)
+
+
+class _Correlated:
+    """The error of a gauge whose refreshes resemble their neighbours, put onto one without any."""
+
+    def __init__(self, case: Case, rng: random.Random) -> None:
+        self._case, self._rng = case, rng
+        self._error_ma = rng.gauss(0.0, case.gauge.noise_ma)
+        self._current_ma: float | None = None
+        self._refreshed_s: float | None = None
+        self._shown = 0
+
+    def shown(self, reading: GaugeReading) -> int:
+        """What the gauge shows for an exact ``reading``, in its own unit."""
+        if reading.refreshed_s == self._refreshed_s:
+            return self._shown
+        self._refreshed_s = reading.refreshed_s
+        gauge, correlation = self._case.gauge, self._case.correlation
+        fresh_ma = self._rng.gauss(0.0, gauge.noise_ma)
+        self._error_ma = correlation * self._error_ma + math.sqrt(1 - correlation**2) * fresh_ma
+        now_ma = reading.current_raw / 1e3 + self._error_ma
+        before_ma = now_ma if self._current_ma is None else self._current_ma
+        kept = self._case.smoothing
+        self._current_ma = kept * before_ma + (1 - kept) * now_ma
+        steps = round(self._current_ma / gauge.step_ma)
+        self._shown = round(steps * gauge.step_ma * (1000 if gauge.unit == "uA" else 1))
+        return self._shown

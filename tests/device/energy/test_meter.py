@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from mobilesplit.core.errors import DeviceError, DeviceGoneError
-from mobilesplit.device.device import Device
+from mobilesplit.device.device import Device, ShellResult
 from mobilesplit.device.energy.meter import EnergyMeter, Load
 from mobilesplit.device.energy.readings import RailReading, Reading
 from mobilesplit.device.energy.recording import Recording
-from tests.device.energy.scripted_device import ScriptedDevice
+from tests.device.energy.scripted_device import ScriptedDevice, failing
 
 
 @dataclass
@@ -28,10 +28,13 @@ class Bench:
     usb: str = "false"
     taken: list[Reading] = field(default_factory=list)
     stopped: bool = False
-    failure: DeviceGoneError | None = None
+    failure: DeviceError | None = None
     refused: DeviceError | None = None
+    broken: DeviceError | None = None
+    status: int = 0
+    silent: bool = False
 
-    def record(self, connect: Callable[[], Device]) -> Recording:
+    def record(self, connect: Callable[[], Device], *, longest_s: float) -> Recording:
         return self
 
     def start(self) -> None:
@@ -44,6 +47,8 @@ class Bench:
             raise self.failure
 
     def readings(self) -> list[Reading]:
+        if self.broken is not None:
+            raise self.broken
         return self.taken if self.live or self.stopped else []
 
     def advance(self, seconds: float, watts: float = 1.0) -> None:
@@ -53,7 +58,9 @@ class Bench:
             counted = {"CPU": round(self.energy_mj * 1000)}
             self.taken.append(RailReading(self.now_s, self.now_s, counted))
 
-    def power_state(self, _: str) -> str:
+    def power_state(self, _: str) -> str | ShellResult:
+        if self.silent:
+            return failing(1, "cat: /proc/uptime: Permission denied")
         dump = f"  USB powered: {self.usb}\n  status: 3"
         uptime = f"{self.now_s:.2f} {self.now_s:.2f}"
         return (
@@ -61,7 +68,13 @@ class Bench:
         )
 
     def meter(self) -> EnergyMeter:
-        device = ScriptedDevice({"cat /proc/uptime; dumpsys battery": self.power_state})
+        device = ScriptedDevice(
+            {
+                "cat /proc/uptime; dumpsys battery": self.power_state,
+                "dumpsys thermalservice": lambda _: f"Thermal Status: {self.status}\n",
+                "dumpsys battery": "  temperature: 300\n",
+            }
+        )
         return EnergyMeter(
             device.as_device(),
             device.as_device,
@@ -138,8 +151,50 @@ def test_what_went_wrong_first_is_not_hidden_by_the_end_of_the_recording() -> No
     bench = Bench(failure=DeviceGoneError("the trace is gone."))
     with pytest.raises(KeyboardInterrupt), bench.meter():
         raise KeyboardInterrupt
-    with pytest.raises(DeviceGoneError, match="trace is gone"), bench.meter():
-        pass
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [
+        pytest.param(Bench(failure=DeviceError("it broke.")), id="at its end"),
+        pytest.param(Bench(broken=DeviceError("it broke.")), id="while it polls"),
+        pytest.param(Bench(broken=DeviceGoneError("it broke.")), id="its connection is lost"),
+    ],
+)
+def test_a_gauge_that_fails_leaves_a_refusal_and_no_error(bench: Bench) -> None:
+    with bench.meter() as meter:
+        meter.baseline(10)
+        with meter.load() as load:
+            bench.run(load, 10, 5)
+            meter.is_tight(load)
+    found = meter.estimate(load)
+    assert (found.verdict, found.inferences) == ("failed", 10)
+    assert "it broke" in found.why and found.energy_mj is None
+
+
+def test_a_device_that_shows_no_power_state_any_more_leaves_a_refusal() -> None:
+    bench = Bench()
+    with bench.meter() as meter:
+        meter.baseline(10)
+        bench.silent = True
+        with meter.load() as load:
+            assert meter.refuses
+            bench.run(load, 10, 5)
+    found = meter.estimate(load)
+    assert found.verdict == "failed" and "/proc/uptime" in found.why
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(0, "ok"), (3, "throttled")])
+def test_a_load_that_android_held_back_has_no_energy(status: int, verdict: str) -> None:
+    bench = Bench()
+    with bench.meter() as meter:
+        meter.baseline(10)
+        with meter.load() as load:
+            bench.run(load, 10, 5)
+            bench.status = status
+    found = meter.estimate(load)
+    assert found.verdict == verdict
+    assert status == 0 or "severe" in found.why
 
 
 def test_a_device_that_takes_one_connection_only_is_denied_and_says_so() -> None:
@@ -153,6 +208,15 @@ def test_a_device_that_takes_one_connection_only_is_denied_and_says_so() -> None
     assert found.verdict == "denied" and "the USB interface is in use" in found.why
 
 
-def test_a_device_that_has_gone_is_no_verdict() -> None:
-    with pytest.raises(DeviceGoneError), Bench(refused=DeviceGoneError("gone.")).meter():
-        pass
+def test_a_main_connection_that_is_lost_is_no_verdict() -> None:
+    def gone(_: str) -> str:
+        raise DeviceGoneError("gone.")
+
+    device = ScriptedDevice({"cat /proc/uptime; dumpsys battery": gone}).as_device()
+    refused = Bench(refused=DeviceGoneError("gone."))
+    with (
+        pytest.raises(DeviceGoneError),
+        EnergyMeter(device, lambda: device, refused, kind="modelled") as meter,
+    ):
+        assert meter.refuses
+        meter.baseline(0)

@@ -29,6 +29,12 @@ def test_rails_are_named_by_their_descriptors_and_keep_what_a_packet_leaves_out(
     ]
 
 
+def test_rails_of_one_name_are_not_lost() -> None:
+    same = RAILS.replace(b"\x12\x04DISP\x1a\x01x", b"\x12\x03CPU\x1a\x02xx")
+    readings = [r.energy_uws for r in decode(same) if isinstance(r, RailReading)]
+    assert readings[0] == {"CPU": 1_000_000, "CPU/3": 2**40}
+
+
 def test_without_rails_the_batterys_current_is_read_with_its_sign() -> None:
     assert decode(BATTERY, voltage_mv=4000.0) == [
         BatteryReading(5.0, -431250, 4000.0),

@@ -53,6 +53,9 @@ def test_dumpsys_battery_unplug_does_not_deceive() -> None:
     assert state is not None and state.fed_by == ("kernel status Charging",)
     blind = parse_power_state(output(stopped=stopped))
     assert blind is not None and blind.is_fed
+    # On a cable at its charge limit, 80 % say.
+    full = parse_power_state(output(stopped=stopped, kernel="Not charging"))
+    assert full is not None and "Not charging" in full.fed_by[0]
     honest = parse_power_state(output(stopped=stopped, kernel="Discharging"))
     assert honest is not None and not honest.is_fed and honest.overridden
 

@@ -9,6 +9,7 @@ from mobilesplit.device.energy.readings import (
     RailReading,
     parse_battery,
     parse_rails,
+    rails_fed_by_others,
 )
 
 UPTIME = "5402.13 38214.90\n"
@@ -40,10 +41,24 @@ def test_a_pixels_rails_are_read_by_name_and_those_of_two_chips_stay_apart() -> 
             "S10M_VDD_TPU": 5578756,
             "VSYS_PWR_MODEM": 29110940,
             "VSYS_PWR_DISPLAY": 93942316,
-            "S10M_VDD_TPU#2": 1,
+            "S10M_VDD_TPU/1.CH1": 1,
         },
     )
     assert reading.total_mj == pytest.approx(128632.013)
+
+
+def test_three_rails_of_one_name_are_three_rails() -> None:
+    chips = "".join(f"CH0(T=9)[A], {energy}\nCH1(T=9)[A], 1\n" for energy in (5, 7, 9))
+    reading = parse_rails(UPTIME + chips)
+    assert reading is not None and sum(reading.energy_uws.values()) == 24
+    assert len(reading.energy_uws) == 6
+
+
+def test_rails_behind_a_linear_regulators_supply_are_told_by_their_names() -> None:
+    pixel = ["S2S_VDD_G3D", "S6M_LLDO1", "L15M_VDD_SLC_M", "LCD_BACKLIGHT", "VSYS_PWR_MODEM"]
+    assert rails_fed_by_others(pixel) == ["L15M_VDD_SLC_M"]
+    # Nobody counts them twice where their supply is not measured.
+    assert rails_fed_by_others(pixel[2:]) == []
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
+from mobilesplit.core.statistics import mean, median
 from mobilesplit.device.energy.readings import BatteryReading, RailReading, Window
 from mobilesplit.device.energy.refreshes import (
     Refresh,
@@ -13,6 +15,7 @@ from mobilesplit.device.energy.refreshes import (
     counted_power,
     counter_shift_s,
     find_period_s,
+    neighbours_correlation,
     of_window,
     quantum,
     refreshes,
@@ -69,9 +72,35 @@ def test_a_slow_rise_makes_a_baseline_unsure_and_not_the_record_of_what_happened
     white = tuple(rng.gauss(0, 1) for _ in range(200))
     risen = tuple(value + i / 20 for i, value in enumerate(white))
     steady, rising = (Sample(values, 0.0, Window(0, 200)) for values in (white, risen))
-    assert steady.variance_as_it_was == pytest.approx(1 / 200, rel=0.25)
-    assert rising.variance_as_it_was == pytest.approx(steady.variance_as_it_was, rel=0.1)
-    assert rising.variance_elsewhen > 50 * steady.variance_elsewhen
+    assert steady.variance_as_it_was(0.0) == pytest.approx(1 / 200, rel=0.25)
+    assert rising.variance_as_it_was(0.0) == pytest.approx(steady.variance_as_it_was(0.0), rel=0.1)
+    wander, calm = neighbours_correlation([risen]), neighbours_correlation([white])
+    assert wander > 0.8 and calm < 0.2
+    assert rising.variance_elsewhen(wander) > 50 * steady.variance_elsewhen(calm)
+
+
+def autoregressive(correlation: float, count: int, rng: random.Random) -> tuple[float, ...]:
+    values = [rng.gauss(0, 1)]
+    while len(values) < count:
+        fresh = rng.gauss(0, math.sqrt(1 - correlation**2))
+        values.append(correlation * values[-1] + fresh)
+    return tuple(values)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
+def test_a_gauges_correlation_is_found_from_short_phases_and_makes_the_mean_less_sure(
+    correlation: float,
+) -> None:
+    rng = random.Random(2)
+    found, stated, squares = [], [], []
+    for _ in range(400):
+        phases = [autoregressive(correlation, count, rng) for count in (28, 13)]
+        found.append(neighbours_correlation(phases))
+        load = Sample(autoregressive(correlation, 43, rng), 0.0, Window(0, 43))
+        stated.append(load.variance_as_it_was(correlation))
+        squares.append(mean(load.values) ** 2)
+    assert median(found) == pytest.approx(correlation, abs=0.08)
+    assert mean(stated) == pytest.approx(mean(squares), rel=0.25)
 
 
 def test_a_counter_is_read_by_its_own_clock() -> None:
@@ -84,7 +113,7 @@ def test_a_counter_is_read_by_its_own_clock() -> None:
     sample = counted_power(readings, Window(10.0, 30.0), counter_shift_s(readings))
     assert sample is not None and len(sample.values) == 20
     assert sample.covered.length_s == pytest.approx(20, abs=0.8)
-    assert sample.mean == pytest.approx(2000) and sample.variance_elsewhen < 1e-6
+    assert sample.mean == pytest.approx(2000) and sample.variance_elsewhen(0.0) < 1e-6
 
 
 def test_three_readings_of_a_counter_are_too_few() -> None:

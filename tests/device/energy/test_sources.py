@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilesplit.core.errors import DeviceError, UnknownNameError
+from mobilesplit.core.errors import DeviceError, DeviceGoneError, UnknownNameError
 from mobilesplit.device.connect import connect
 from mobilesplit.device.device import Device
 from mobilesplit.device.energy.readings import BatteryReading, RailReading
@@ -116,7 +116,8 @@ def test_a_recording_polls_beside_the_main_connection(
 ) -> None:
     source = choose(find_sources(device), "rails")
     assert source is not None
-    recording = source.record(lambda: connect(phone.serial, key_folder=tmp_path / "keys"))
+    again = lambda: connect(phone.serial, key_folder=tmp_path / "keys")  # noqa: E731
+    recording = source.record(again, longest_s=60)
     recording.start()
     while len(recording.readings()) < 4:
         assert device.check_shell("echo still here") == "still here"
@@ -142,9 +143,22 @@ def test_a_lost_connection_of_a_recording_is_told_by_its_readings() -> None:
     recording.stop()
 
 
+def test_a_thread_that_fails_in_an_unforeseen_way_does_not_end_in_silence() -> None:
+    def fail(_: Device) -> None:
+        raise ZeroDivisionError("nobody thought of it")
+
+    recording = PollRecording(ScriptedDevice({}).as_device, fail, every_s=0.0)
+    recording.start()
+    with pytest.raises(DeviceError, match="ZeroDivisionError: nobody thought of it"):
+        until_it_raises(recording)
+    recording.stop()
+
+
 def test_a_gauge_that_falls_silent_ends_its_recording() -> None:
     recording = PollRecording(ScriptedDevice({}).as_device, lambda _: None, every_s=0.0)
     recording.start()
-    with pytest.raises(DeviceError, match="no more readings"):
+    with pytest.raises(DeviceError, match="no more readings") as raised:
         until_it_raises(recording)
+    # The device is still there: a lost connection would end the whole profile.
+    assert not isinstance(raised.value, DeviceGoneError)
     recording.stop()
