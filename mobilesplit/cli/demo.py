@@ -193,15 +193,18 @@ class _Steps:
     ) -> tuple[PhoneRecord, Device, Pushed, DeviceSide, dict[str, Any]]:
         from mobilesplit.core.cuts import OUTPUT
         from mobilesplit.device.connect import connect
+        from mobilesplit.device.exclusive import exclusive
+        from mobilesplit.device.facts import read_facts
         from mobilesplit.device.profiling.settings import ProfileSettings
         from mobilesplit.device.push import push_bundle
         from mobilesplit.device.runner_build import build_host_runner
 
-        with self._progress.step("phone: push and profile") as step:
+        with self._progress.step("phone: push and profile") as step, ExitStack() as holding:
             step.note("building the runner")
             runner = build_host_runner()
             phone = self._start_phone({runner.sha256: list(runner.argv)})
             device = self._stack.enter_context(connect(phone.serial))
+            holding.enter_context(exclusive(read_facts(device)))
             pushed = push_bundle(device, bundle, runner.path, progress=step.note)
             # Alone: the compiler and the push would disturb it, and it the heads.
             starting.go()

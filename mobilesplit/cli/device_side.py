@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilesplit.cli.console import stderr
 from mobilesplit.core.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -91,14 +93,19 @@ def measure_device(
     per_operator: bool = False,
     stock_runner: bool = False,
     progress: Progress,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> DeviceSide:
     """Measure heads of a bundle on a device, run on ``sample``.
+
+    Whoever calls holds the device (`exclusive`), and pushed while it did.
 
     Args:
         cut_ids: heads to measure; None: all.
         energy_cuts: heads whose energy is measured; None: the deepest.
         connect: a second connection to the device, for its gauges.
+        resume: go on with the journal, or begin one where there is none yet.
         stock_runner: what was pushed is ExecuTorch's executor_runner.
+        sleep: how to wait; whoever may have to end it raises from there.
 
     Raises:
         UsageError, InputFileError: the journal cannot be written, or is of something else.
@@ -106,7 +113,6 @@ def measure_device(
         RunnerError: the runner failed.
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
-    from mobilesplit.device.exclusive import exclusive
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.held_state import held_state
     from mobilesplit.device.profiling.energies import energies_of, measure_energies
@@ -125,16 +131,17 @@ def measure_device(
     plan = plan_heads(bundle.manifest, cut_ids, one_by_one=one_by_one)
     remote_inputs = push_inputs(device, inputs)
     with ExitStack() as stack:
-        stack.enter_context(exclusive(facts))
         journal = stack.enter_context(
             _journal(journal_path, bundle, plan, facts, settings, inputs, resume=resume)
         )
         provenance: dict[str, Any] = {"journal": journal_path.name}
+        not_restored: list[str] = []
         if settings.hold_state:
             held = stack.enter_context(held_state(device, facts.sdk, progress=progress))
             provenance["held_state"] = vars(held)
+            not_restored = held.not_restored
         thermal = wait_until_cool(
-            device, settings.cool_to_c, settings.cool_max_s, progress=progress
+            device, settings.cool_to_c, settings.cool_max_s, progress=progress, sleep=sleep
         )
         provenance["thermal_before"] = vars(thermal)
         remarks = (
@@ -142,7 +149,7 @@ def measure_device(
             if thermal.is_cool(settings.cool_to_c)
             else (f"it was still warm when measuring began: {thermal.describe()}",)
         )
-        subject = Subject(device, pushed, tuple(remote_inputs), plan, settings)
+        subject = Subject(device, pushed, tuple(remote_inputs), plan, settings, sleep)
         if stock_runner:
             measure_with_executor_runner(subject, journal, progress=progress)
         else:
@@ -167,19 +174,22 @@ def measure_device(
             deepest = plan.cuts[-1].method
             assert deepest is not None
             operators = trace_operators(device, pushed, deepest, remote_inputs, settings)
-        return DeviceSide(
-            facts,
-            inputs,
-            prepare_ms,
-            heads,
-            energies_of(heads, journal.records, emulated=facts.emulated),
-            was_throttled(journal.records),
-            settings,
-            provenance,
-            operators,
-            passes_of(plan, journal.records),
-            remarks,
-        )
+    # Only now is it known whether the device could be restored.
+    for what in not_restored:
+        stderr.print(f"{device.serial}: {what}", soft_wrap=True, markup=False)
+    return DeviceSide(
+        facts,
+        inputs,
+        prepare_ms,
+        heads,
+        energies_of(heads, journal.records, emulated=facts.emulated),
+        was_throttled(journal.records),
+        settings,
+        provenance,
+        operators,
+        passes_of(plan, journal.records),
+        (*remarks, *(f"the device is not as it was: {what}" for what in not_restored)),
+    )
 
 
 def trace_operators(
@@ -216,7 +226,8 @@ def trace_operators(
 
 
 def push_inputs(device: Device, inputs: tuple[Array, ...]) -> list[str]:
-    """The inputs as raw element files on the device, as the runner reads them."""
+    """The inputs as raw element files on the device, as the runner reads them; named by content,
+    so that no command overwrites what another one's runner reads."""
     import tempfile
 
     from mobilesplit.core.results import contiguous
@@ -224,9 +235,10 @@ def push_inputs(device: Device, inputs: tuple[Array, ...]) -> list[str]:
 
     remote = []
     with tempfile.TemporaryDirectory() as scratch:
-        for index, array in enumerate(inputs):
-            source = Path(scratch) / f"input{index}.bin"
-            source.write_bytes(contiguous(array).tobytes())
+        for array in inputs:
+            data = contiguous(array).tobytes()
+            source = Path(scratch) / f"{hashlib.sha256(data).hexdigest()[:16]}.input"
+            source.write_bytes(data)
             remote.append(f"{REMOTE_FOLDER}/{source.name}")
             push_file(device, source, remote[-1], mode=0o644)
     return remote
@@ -253,7 +265,7 @@ def _journal(
     *,
     resume: bool,
 ) -> Journal:
-    from mobilesplit.device.profiling.journal import Header, Journal
+    from mobilesplit.device.profiling.journal import Header, Journal, has_journal
 
     digest = hashlib.sha256()
     for array in inputs:
@@ -265,7 +277,16 @@ def _journal(
         settings=settings,
         inputs_sha256=digest.hexdigest(),
     )
-    return Journal.resume(path, header) if resume else Journal.start(path, header)
+    if resume and has_journal(path):
+        return Journal.resume(path, header)
+    journal = Journal.start(path, header)
+    if resume:
+        said = f"nothing to go on with yet: {path} begins afresh"
+        stderr.print(said, soft_wrap=True, markup=False)
+    elif journal.kept is not None:
+        said = f"what {path.name} had before is kept in {journal.kept.name}"
+        stderr.print(said, soft_wrap=True, markup=False)
+    return journal
 
 
 def heads_digest(manifest: Manifest) -> str:

@@ -1,4 +1,7 @@
-"""Devices measured one or many at a time, each with what the server gave, each to its file."""
+"""Devices measured one or many at a time, each with what the server gave, each to its file.
+
+One rule: nothing here waits but through `Stop`, so that Ctrl-C ends every thread.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +52,8 @@ class Wanted:
 
 def measure_all(
     bundle: Path, wanted: Wanted, cloud: str | None, files: dict[str, Path]
-) -> list[Profile]:
-    """The profiles of all devices that could be measured, each written to its file.
+) -> list[tuple[Profile, Path]]:
+    """The profiles of all devices that could be measured, each with the file it was written to.
 
     Raises:
         MobilesplitError: the only device could not be measured, or the server does not answer.
@@ -64,29 +67,52 @@ def measure_all(
             cloud = stack.enter_context(tail_server(bundle)).ready()["url"]
         model = wanted.bundle.manifest.model
         server = _Server(stack.enter_context(CloudConnection.open(cloud, model)), wanted)
+        stop = Stop()
         if len(files) == 1:
             ((serial, file),) = files.items()
-            return [_Measurement(serial, file, wanted, server, step.note).run()]
+            return [(_Measurement(serial, file, wanted, server, step.note, stop).run(), file)]
         many = [
-            _Measurement(serial, file, wanted, server, _prefixed(step.note, serial))
+            _Measurement(serial, file, wanted, server, _prefixed(step.note, serial), stop)
             for serial, file in files.items()
         ]
-        return _in_parallel(many)
+        return _in_parallel(many, stop)
 
 
-def _in_parallel(measurements: Sequence[_Measurement]) -> list[Profile]:
+class Stop:
+    """Asks every thread to end; each does when it next waits, or says what it is doing."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """From the thread that Ctrl-C reaches."""
+        self._asked.set()
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt once somebody has asked: no failure of a device's."""
+        if self._asked.is_set():
+            raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise as `check` does."""
+        self._asked.wait(seconds)
+        self.check()
+
+
+def _in_parallel(measurements: Sequence[_Measurement], stop: Stop) -> list[tuple[Profile, Path]]:
     """Those that succeed; the others' errors go to stderr."""
-    made: list[Profile] = []
+    made: list[tuple[Profile, Path]] = []
     with ThreadPoolExecutor(max_workers=len(measurements)) as pool:
         futures = [pool.submit(one.run) for one in measurements]
         try:
-            for future in futures:
+            for one, future in zip(measurements, futures, strict=True):
                 try:
-                    made.append(future.result())
+                    made.append((future.result(), one.file))
                 except MobilesplitError as error:
                     stderr.print(f"mobilesplit: {error}", soft_wrap=True)
         except BaseException:
-            # Each then fails on its lost connection, and its guard restores the device.
+            # Each ends where it waits or on its lost connection, and its guard restores the device.
+            stop.ask()
             for one in measurements:
                 one.abandon()
             raise
@@ -105,9 +131,10 @@ class _Server:
         self._wanted = wanted
         self._lock = threading.Lock()
 
-    def measure(self, facts: DeviceFacts) -> CloudSide:
+    def measure(self, facts: DeviceFacts, stop: Stop) -> CloudSide:
         """See `measure_cloud`."""
         with self._lock:
+            stop.check()
             return measure_cloud(self._wanted.bundle, self._connection, self._wanted.sample, facts)
 
 
@@ -121,24 +148,27 @@ class _Measurement:
         wanted: Wanted,
         server: _Server,
         note: Callable[[str], None],
+        stop: Stop,
     ) -> None:
+        self.file = file
+        """Where the document goes."""
         self._serial = serial
-        self._file = file
         self._wanted = wanted
         self._server = server
-        self._note = note
-        self._device: Device | None = None
+        self._show = note
+        self._stop = stop
+        self._devices: list[Device] = []
 
     def run(self) -> Profile:
         """Measure and write. Raises MobilesplitError as `measure_device` does."""
-        from mobilesplit.device.connect import connect
+        from mobilesplit.device.exclusive import exclusive
         from mobilesplit.device.facts import core_mask, read_facts
         from mobilesplit.device.push import push_bundle
         from mobilesplit.device.runner_build import runner_for
 
         wanted = self._wanted
-        with connect(self._serial) as device:
-            self._device = device
+        with ExitStack() as stack:
+            device = stack.enter_context(self._connect())
             facts = read_facts(device)
             runner = runner_for(
                 device,
@@ -146,9 +176,11 @@ class _Measurement:
                 chosen=wanted.own_runner,
                 progress=self._note,
             )
+            # Before the push: another command's runner and settings are not to be touched.
+            stack.enter_context(exclusive(facts))
             pushed = push_bundle(device, wanted.bundle, runner.path, progress=self._note)
             self._note("tails")
-            cloud = self._server.measure(facts)
+            cloud = self._server.measure(facts, self._stop)
             settings = wanted.settings
             if wanted.cores != "any":
                 mask = core_mask(facts, wanted.cores)
@@ -161,22 +193,41 @@ class _Measurement:
                 settings=settings,
                 cut_ids=wanted.cut_ids,
                 energy_cuts=wanted.energy_cuts,
-                connect=lambda: connect(self._serial),
-                journal_path=self._file.with_suffix(".jsonl"),
+                connect=self._connect,
+                journal_path=self.file.with_suffix(".jsonl"),
                 resume=wanted.resume,
                 per_operator=wanted.per_operator,
                 stock_runner=wanted.stock_runner,
                 limits=self._limits(facts, cloud, settings),
                 progress=self._note,
+                sleep=self._stop.sleep,
             )
         made = make_profile(side, cloud, wanted.bundle)
-        write_file(self._file, made.save())
+        write_file(self.file, made.save())
         return made
 
     def abandon(self) -> None:
-        """Drop the connection from another thread."""
-        if self._device is not None:
-            self._device.close()
+        """Drop the connections from another thread, once that has asked to stop."""
+        for device in list(self._devices):
+            device.close()
+
+    def _connect(self) -> Device:
+        """A connection to the device, which ends with `abandon`."""
+        from mobilesplit.device.connect import connect
+
+        device = connect(self._serial)
+        self._devices.append(device)
+        # Whoever abandoned this before the line above could not close it.
+        try:
+            self._stop.check()
+        except KeyboardInterrupt:
+            device.close()
+            raise
+        return device
+
+    def _note(self, text: str) -> None:
+        self._stop.check()
+        self._show(text)
 
     def _limits(
         self, facts: DeviceFacts, cloud: CloudSide, settings: ProfileSettings

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -115,11 +116,14 @@ def profile(
     cool_max_s: Annotated[float, typer.Option(min=0, help="Longest wait for that, s.")] = 300.0,
     hold_state: Annotated[
         bool,
-        typer.Option(help="Keep screen and clocks steady meanwhile; always restored afterwards."),
+        typer.Option(
+            help="Keep the clocks steady and, on power, a lit screen lit; restored afterwards."
+        ),
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a profile that was cut off.")
+        bool,
+        typer.Option("--resume", help="Go on with a profile that was cut off, if there is one."),
     ] = False,
     per_operator: Annotated[
         bool,
@@ -161,6 +165,11 @@ def profile(
             "With executor_runner no energy is measured.",
             next_step="Leave out --energy and --energy-cuts, or use mobilesplit's own runner.",
         )
+    if compare and as_json:
+        raise UsageError(
+            "--json prints the profile, and has no place for what --compare finds.",
+            next_step=f"Leave out --compare, then `mobilesplit compare {compare} {out} --json`.",
+        )
     loaded = load_bundle(bundle)
     old = Profile.load(read_file(compare), source=str(compare)) if compare else None
     settings = ProfileSettings(
@@ -174,8 +183,8 @@ def profile(
         loaded,
         choose_sample(loaded, image, text),
         settings,
-        cut_ids=tuple(cuts.split(",")) if cuts else None,
-        energy_cuts=tuple(energy_cuts.split(",")) if energy_cuts else None,
+        cut_ids=_names(cuts),
+        energy_cuts=_names(energy_cuts),
         cores=cores,
         budget_s=parse_duration_s(budget) if budget else None,
         scenarios=_scenarios(link, sla_ms, budget),
@@ -187,20 +196,21 @@ def profile(
     if all_devices and serial:
         raise UsageError("--serial and --all-devices exclude each other.")
     serials = _usable() if all_devices else [choose_serial(serial)]
-    files = [out] if len(serials) == 1 else [_named_after(out, name) for name in serials]
-    profiles = measure_all(bundle, wanted, cloud, dict(zip(serials, files, strict=True)))
+    # With --all-devices one that is alone has its own file too: --resume finds it again.
+    files = {name: _named_after(out, name) if all_devices else out for name in serials}
+    profiles = measure_all(bundle, wanted, cloud, files)
     if as_json:
-        made = [json.loads(profile.save()) for profile in profiles]
+        made = [json.loads(profile.save()) for profile, _ in profiles]
         print_json(json.dumps(made if all_devices else made[0], indent=2))
     else:
-        for one, file in zip(profiles, files, strict=False):
+        for one, file in profiles:
             _print_profile(one, file)
             if old is not None:
                 stdout.print()
                 print_changes(compare_profiles(old, one))
     if len(profiles) < len(serials):  # the others' errors have been shown
         raise typer.Exit(DeviceError.exit_code)
-    measured = [cut for one in profiles for cut in one.cuts]
+    measured = [cut for one, _ in profiles for cut in one.cuts]
     doubtful = any(cut.verdict and cut.verdict.verdict != "ok" for cut in measured)
     # Without a source being asked for, no energy is no failure: most devices state none.
     refused = energy != "auto" and any(cut.energy and not cut.energy.valid for cut in measured)
@@ -255,9 +265,24 @@ def _scenarios(
     return [(one, Job(sla_ms=sla)) for one in chosen for sla in slas_ms]
 
 
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """What stands between commas; None where the option was not given."""
+    if text is None:
+        return None
+    names = tuple(name for name in map(str.strip, text.split(",")) if name)
+    if not names:
+        raise UsageError(
+            "--cuts and --energy-cuts take names separated by commas.",
+            next_step="Leave the option out for its default.",
+        )
+    return names
+
+
 def _named_after(out: Path, serial: str) -> Path:
-    """``profile.json`` of one device among several: ``profile-127.0.0.1_5555.json``."""
-    return out.with_name(f"{out.stem}-{serial.replace(':', '_')}{out.suffix}")
+    """``profile.json`` of one device among several: ``profile-127.0.0.1_5555.json``; no two
+    serials give the same."""
+    name = quote(serial, safe=":").replace("_", "__").replace(":", "_")
+    return out.with_name(f"{out.stem}-{name}{out.suffix}")
 
 
 def _print_profile(made: Profile, file: Path) -> None:

@@ -18,6 +18,8 @@ def push(
 ) -> None:
     """Push the runner and a bundle's program; what is there already is not sent again."""
     from mobilesplit.device.connect import connect
+    from mobilesplit.device.exclusive import PUSH_WAIT_S, exclusive
+    from mobilesplit.device.facts import read_facts
     from mobilesplit.device.push import push_bundle
     from mobilesplit.device.runner_build import runner_for
     from mobilesplit.export.bundle import load_bundle
@@ -29,7 +31,8 @@ def push(
     ):
         torchscript = loaded.manifest.format == "torchscript"
         runner = runner_for(device, torchscript=torchscript, chosen=own_runner, progress=step.note)
-        pushed = push_bundle(device, loaded, runner.path, progress=step.note)
+        with exclusive(read_facts(device), wait_s=PUSH_WAIT_S):
+            pushed = push_bundle(device, loaded, runner.path, progress=step.note)
     if as_json:
         print_json(
             json.dumps({"serial": device.serial, "runner_kind": runner.kind, **asdict(pushed)})

@@ -50,6 +50,7 @@ def run(
     from mobilesplit.core.cuts import OUTPUT
     from mobilesplit.core.plans import Plan
     from mobilesplit.device.connect import connect
+    from mobilesplit.device.exclusive import PUSH_WAIT_S, exclusive
     from mobilesplit.device.facts import read_facts
     from mobilesplit.device.push import push_bundle
     from mobilesplit.device.runner import RunnerSession
@@ -79,7 +80,9 @@ def run(
         facts = read_facts(device)
         torchscript = loaded.manifest.format == "torchscript"
         runner = runner_for(device, torchscript=torchscript, chosen=own_runner, progress=step.note)
-        pushed = push_bundle(device, loaded, runner.path, progress=step.note)
+        # Held for the push alone: a job's inputs go over its session, no file is shared.
+        with exclusive(facts, wait_s=PUSH_WAIT_S):
+            pushed = push_bundle(device, loaded, runner.path, progress=step.note)
         to_cloud = partial(CloudConnection.open, cloud, loaded.manifest.model) if cloud else None
         with (
             RunnerSession.open(device, pushed, threads=threads) as session,

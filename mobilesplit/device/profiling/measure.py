@@ -58,6 +58,8 @@ class Subject:
     """What to run."""
     settings: ProfileSettings
     """How long."""
+    sleep: Callable[[float], None] = time.sleep
+    """How to wait: whoever may have to end it raises from there."""
 
 
 def measure_heads(
@@ -80,7 +82,7 @@ def measure_heads(
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
     state = _State(subject, journal, deadline_s, depends_on)
-    watch = ThermalWatch(subject.device, journal, subject.settings, progress)
+    watch = ThermalWatch(subject.device, journal, subject.settings, progress, sleep=subject.sleep)
     while state.lacking():
         number = journal.next_session
         with DirectedBench(

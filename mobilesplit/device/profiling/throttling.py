@@ -25,11 +25,14 @@ class ThermalWatch:
         journal: Journal,
         settings: ProfileSettings,
         progress: Callable[[str], None],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._device = device
         self._journal = journal
         self._settings = settings
         self._progress = progress
+        self._sleep = sleep
         self._checked_s = time.monotonic()
         self._coolings = sum(isinstance(r, ThermalChecked) and r.void for r in journal.records)
 
@@ -58,6 +61,7 @@ class ThermalWatch:
                 self._settings.cool_to_c,
                 self._settings.cool_max_s,
                 progress=self._progress,
+                sleep=self._sleep,
             )
         self._checked_s = time.monotonic()
         return void

@@ -30,6 +30,8 @@ Progress = Callable[[str], None]
 
 BUILD_LIMIT_S = 300.0
 """The slowest build takes some 60 s on two busy cores; beyond this it is stuck."""
+_SAY_EVERY_S = 0.5
+"""How soon whoever is told of the build can end it."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,12 @@ class CMakeBuild:
         with locked(cache / f"{key}.lock"):
             if not binary.is_file():  # nobody else built it while we waited
                 progress(title)
-                self._build(*tools, cache, key)
+                self._build(*tools, cache, key, lambda: progress(title))
         return binary
 
-    def _build(self, cmake: str, ninja: str, cache: Path, key: str) -> None:
+    def _build(
+        self, cmake: str, ninja: str, cache: Path, key: str, going_on: Callable[[], None]
+    ) -> None:
         """Configure, compile, try, and move ``cache/key`` into place in one step."""
         deadline = time.monotonic() + BUILD_LIMIT_S
         log = cache / f"{key}.log"
@@ -92,10 +96,11 @@ class CMakeBuild:
                 "-DCMAKE_BUILD_TYPE=Release",
                 *(f"-D{definition}" for definition in self.definitions),
             ]  # fmt: skip
-            _run_logged(configure, log, deadline)
-            _run_logged([cmake, "--build", str(tree)], log, deadline)
+            _run_logged(configure, log, deadline, going_on)
+            _run_logged([cmake, "--build", str(tree)], log, deadline, going_on)
             # A binary that does not find its libraries is no runner.
-            _run_logged([*self.starts_with, str(tree / self.binary), "--version"], log, deadline)
+            start = [*self.starts_with, str(tree / self.binary), "--version"]
+            _run_logged(start, log, deadline, going_on)
             finished = Path(folder) / "finished"
             finished.mkdir()
             shutil.move(tree / self.binary, finished / self.binary)
@@ -122,7 +127,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run_logged(command: list[str], log: Path, deadline: float) -> None:
+def _run_logged(
+    command: list[str], log: Path, deadline: float, going_on: Callable[[], None]
+) -> None:
+    """Run to the end; ``going_on`` is called now and then, and ends it by raising."""
     with log.open("ab") as output:
         try:
             # Its own process group: on a time-out or Ctrl-C the compilers must go too.
@@ -136,10 +144,11 @@ def _run_logged(command: list[str], log: Path, deadline: float) -> None:
         except OSError as error:
             raise BuildFailed(f"{command[0]} does not start: {error.strerror}.") from None
         try:
-            exit_code = process.wait(timeout=max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            message = f"Building the runner took more than {BUILD_LIMIT_S:g} s; log: {log}."
-            raise BuildFailed(message) from None
+            while (exit_code := _exit_code_within(process, _SAY_EVERY_S)) is None:
+                going_on()
+                if time.monotonic() > deadline:
+                    message = f"Building the runner took more than {BUILD_LIMIT_S:g} s; log: {log}."
+                    raise BuildFailed(message)
         finally:
             if process.poll() is None:
                 # ninja gives each compiler a group of its own, and ends them when asked nicely.
@@ -151,6 +160,13 @@ def _run_logged(command: list[str], log: Path, deadline: float) -> None:
                 process.wait()
     if exit_code != 0:
         raise BuildFailed(f"The runner does not build: {_last_error(log)}; log: {log}.")
+
+
+def _exit_code_within(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _last_error(log: Path) -> str:
