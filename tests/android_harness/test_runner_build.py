@@ -109,6 +109,20 @@ def test_a_build_over_its_time_limit_is_stopped(
     assert "took more than 0 s" in (runner.why or "")
 
 
+def test_whoever_is_told_of_a_build_can_end_it(tmp_path: Path) -> None:
+    def interrupt(title: str) -> None:
+        told.append(title)
+        if len(told) == 2:  # the first is said before it begins
+            raise KeyboardInterrupt
+
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        build = build_host_runner(cache_root=tmp_path, progress=interrupt)
+        if "No C++ compiler" in (build.why or ""):
+            pytest.skip("no compiler")
+    assert not list((tmp_path / "runner").glob("build-*"))
+
+
 def test_an_unwritable_cache_is_a_reason_and_no_crash(tmp_path: Path, cpp_runner: Runner) -> None:
     (tmp_path / "runner").write_text("a file where the folder should be")
     assert build_host_runner(cache_root=tmp_path).kind == "python"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from mobilesplit.core.errors import DeviceGoneError
 from mobilesplit.core.profiles import Profile
+from mobilesplit.emulator.fault_injection import set_faults
 from tests.cli.conftest import LIMIT_S, Home, interrupt
 
 RUNS = 60
@@ -58,19 +61,29 @@ class Profiling:
 
     def cut_off(self, out: Path, lines: int, number: signal.Signals, *more: object) -> int:
         """Start a profile and end it once its journal has so many lines; its exit code."""
-        journal = out.with_suffix(".jsonl")
-        process = self.home.start(*self.words(out, *more))
-        deadline_s = time.monotonic() + LIMIT_S
-        while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline_s
-            time.sleep(0.005)
+        process = self.at_line(out, lines, *more)
         if number == signal.SIGINT:
             interrupt(process)
         else:
             os.kill(process.pid, number)
         process.communicate(timeout=60)
         return int(process.returncode)
+
+    def at_line(self, out: Path, lines: int, *more: object) -> subprocess.Popen[str]:
+        """A profile under way whose journal has so many lines."""
+        process = self.home.start(*self.words(out, *more))
+        wait_for_lines(process, out, lines)
+        return process
+
+
+def wait_for_lines(process: subprocess.Popen[str], out: Path, lines: int) -> None:
+    """Until the journal beside ``out`` has so many."""
+    journal = out.with_suffix(".jsonl")
+    deadline_s = time.monotonic() + LIMIT_S
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -114,15 +127,20 @@ def test_cut_off_again_and_again_the_resumed_profile_has_every_cut_once(
     assert all(
         RUNS <= count <= 1.25 * RUNS for cut, count in samples(out).items() if cut != "input"
     )
+    assert_no_round_twice(out)
+    assert setting(home, phone) == was
+    home.run("emulator", "stop", "--all")
+    home.wait_until_nothing_runs()
+
+
+def assert_no_round_twice(out: Path) -> None:
     rounds = [
         (line["session"], line["round"], line["series"], line["at_ms"][0])
         for line in map(json.loads, out.with_suffix(".jsonl").read_text().splitlines())
         if line["record"] == "runs"
     ]
+    assert rounds
     assert len(set(rounds)) == len(rounds)
-    assert setting(home, phone) == was
-    home.run("emulator", "stop", "--all")
-    home.wait_until_nothing_runs()
 
 
 def _manifest(bundle: Path) -> Any:
@@ -131,21 +149,25 @@ def _manifest(bundle: Path) -> Any:
     return load_bundle(bundle).manifest
 
 
-@pytest.mark.parametrize("nbytes", [3_000, 12_000, 40_000])
+# After the header; in the midst of loading; in the rounds.
+@pytest.mark.parametrize("lines", [1, 6, 20])
 def test_a_phone_that_drops_the_connection_can_be_gone_on_with(
-    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path, nbytes: int
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path, lines: int
 ) -> None:
     out = tmp_path / "profile.json"
-    home.json("push", profile.bundle)
-    home.json("emulator", "fault", phone["name"], f"disconnect_after_nbytes={nbytes}")
-    code, _, stderr = profile(out)
-    if code in (3, 4):
-        assert phone["serial"] in stderr
-        assert not out.exists()
-        resumed = ["--resume"] if out.with_suffix(".jsonl").exists() else []
-        code, _, stderr = profile(out, *resumed)
+    process = profile.at_line(out, lines)
+    set_faults(phone["name"], home.path / "state/mobilesplit/phones", disconnect_after_ms=0)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (3, 4), stderr
+    assert phone["serial"] in stderr
+    assert not out.exists()
+    before = out.with_suffix(".jsonl").read_bytes()
+    whole = before[: before.rfind(b"\n") + 1]
+    code, _, stderr = profile(out, "--resume")
     assert code in (0, 5), stderr
+    assert out.with_suffix(".jsonl").read_bytes().startswith(whole)
     assert list(samples(out)) == [cut.cut.id for cut in _manifest(profile.bundle).cuts]
+    assert_no_round_twice(out)
 
 
 def test_a_profile_of_other_settings_is_not_gone_on_with(
@@ -159,12 +181,44 @@ def test_a_profile_of_other_settings_is_not_gone_on_with(
     assert "without --resume" in stderr
 
 
-def test_without_a_journal_there_is_nothing_to_go_on_with(
+def test_with_nothing_to_go_on_with_a_profile_begins_afresh_and_says_so(
     home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
 ) -> None:
-    code, _, stderr = profile(tmp_path / "p.json", "--resume")
-    assert code == 2
-    assert "Profile without --resume first" in stderr
+    out = tmp_path / "p.json"
+    # Gone before the journal's first line, as a connection that breaks in the push leaves it.
+    home.json("emulator", "fault", phone["name"], "disconnect_after_nbytes=3000")
+    code, _, stderr = profile(out, "--resume")
+    assert code == DeviceGoneError.exit_code, stderr
+    assert not out.with_suffix(".jsonl").exists()
+    code, _, stderr = profile(out, "--resume", "--cuts", "output")
+    assert code in (0, 5), stderr
+    assert "begins afresh" in stderr
+    assert "output" in samples(out)
+
+
+def test_a_profile_that_is_cut_off_is_kept_when_another_begins(
+    phone: dict[str, Any], profile: Profiling, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.json"
+    profile.cut_off(out, 6, signal.SIGKILL)
+    before = out.with_suffix(".jsonl").read_bytes()
+    code, _, stderr = profile(out, "--cuts", "output")
+    assert code in (0, 5), stderr
+    assert "p.jsonl had before is kept in p.previous.jsonl" in stderr
+    assert (tmp_path / "p.previous.jsonl").read_bytes() == before
+
+
+def test_a_device_that_is_measured_is_pushed_nothing_by_another_command(
+    home: Home, phone: dict[str, Any], profile: Profiling, tmp_path: Path
+) -> None:
+    long = ("--min-runs", 100_000, "--max-runs", 100_000)
+    process = profile.at_line(tmp_path / "p.json", 3, *long)
+    code, _, stderr = profile(tmp_path / "q.json")
+    assert code == 3, stderr
+    assert f"in use already (process {process.pid})" in stderr
+    interrupt(process)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 def test_a_phone_that_is_held_back_gives_exit_5_and_says_so(
@@ -194,9 +248,9 @@ def test_only_the_cuts_wanted_are_in_the_profile(
 ) -> None:
     out = tmp_path / "profile.json"
     second = _manifest(profile.bundle).cuts[1].cut.id
-    code, _, stderr = profile(out, "--cuts", second)
+    code, _, stderr = profile(out, "--cuts", f" {second} ,output")
     assert code in (0, 5), stderr
-    assert list(samples(out)) == ["input", second]
+    assert list(samples(out)) == ["input", second, "output"]
     code, _, stderr = profile(out, "--cuts", "nowhere")
     assert code == 2
     assert "Known: " in stderr
@@ -220,21 +274,56 @@ def test_a_profile_is_compared_with_an_older_one(
     assert home.run("compare", old, old).returncode == 0
 
 
+def file_of(tmp_path: Path, phone: dict[str, Any]) -> Path:
+    return tmp_path / f"p-{phone['serial'].replace(':', '_')}.json"
+
+
 def test_all_devices_are_measured_and_the_one_that_fails_is_named(
     home: Home, profile: Profiling, tmp_path: Path
 ) -> None:
+    names = ("one", "two", "three")
     phones = [
         home.json("emulator", "start", "--name", name, "--device", "flagship-2024")
-        for name in ("one", "two", "three")
+        for name in names
     ]
-    home.json("emulator", "fault", "three", "wrong_abi=true")
+    # Whichever comes first: the files of those after it are to be named rightly all the same.
+    listed = [found["serial"] for found in home.json("devices")["devices"]]
+    first = min(phones, key=lambda started: listed.index(started["serial"]))
+    home.json("emulator", "fault", first["name"], "wrong_abi=true")
     code, stdout, stderr = profile(tmp_path / "p.json", "--all-devices")
     assert code == 3, stderr
-    assert phones[2]["serial"] in stderr
-    for started in phones[:2]:
-        file = tmp_path / f"p-{started['serial'].replace(':', '_')}.json"
+    assert first["serial"] in stderr
+    phones.remove(first)
+    for started in phones:
+        file = file_of(tmp_path, started)
         assert Profile.load(file.read_text(), source="out").device.serial == started["serial"]
+        assert f"wrote {file}" in stderr
+    assert f"wrote {file_of(tmp_path, first)}" not in stderr
     assert stdout.count("Profile of") == 2
+
+
+def test_ctrl_c_ends_all_devices_also_one_that_waits_and_each_can_be_gone_on_with(
+    home: Home, profile: Profiling, tmp_path: Path
+) -> None:
+    warm, cool = (
+        home.json("emulator", "start", "--name", name, "--device", "flagship-2024")
+        for name in ("warm", "cool")
+    )
+    home.json("emulator", "fault", "warm", "skin_celsius=45")
+    # This one waits for minutes to cool down while the other measures.
+    words = profile.words(tmp_path / "p.json", "--all-devices", "--cool-max-s", 300)
+    process = home.start(*words)
+    wait_for_lines(process, file_of(tmp_path, cool), 6)
+    wait_for_lines(process, file_of(tmp_path, warm), 1)
+    interrupt(process)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    # One device is left: its file has its name all the same.
+    home.run("emulator", "stop", "warm")
+    code, _, stderr = profile(tmp_path / "p.json", "--all-devices", "--resume", "--cool-max-s", 300)
+    assert code in (0, 5), stderr
+    assert "begins afresh" not in stderr
+    assert file_of(tmp_path, cool).exists()
 
 
 def test_a_budget_ends_the_profile_in_time_and_keeps_every_cut(
@@ -255,6 +344,8 @@ def test_a_budget_ends_the_profile_in_time_and_keeps_every_cut(
         (("--budget", "soon"), "'soon' is no duration"),
         (("--sla-ms", "100"), "what --budget spends"),
         (("--all-devices", "--serial", "x:1"), "exclude each other"),
+        (("--cuts", " , "), "take names separated by commas"),
+        (("--json", "--compare", "old.json"), "mobilesplit compare old.json"),
         (
             ("--runner", __file__, "--runner-kind", "executor_runner", "--energy", "battery"),
             "no energy is measured",

@@ -114,6 +114,7 @@ class _Metering:
             current_unit=settings.current_unit,
             discharge_sign=settings.discharge_sign,
             longest_s=len(wanted) * each_s + self._idle_s,
+            sleep=self._subject.sleep,
         ) as meter:
             # A look costs nothing, and where a cable feeds the battery half a minute is saved.
             meter.baseline(0.0)
