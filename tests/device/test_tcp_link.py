@@ -91,6 +91,23 @@ def test_a_header_without_its_payload_is_never_sent_alone(
     assert device.recv(len(whole), socket.MSG_WAITALL) == whole
 
 
+def test_a_message_of_which_nothing_was_sent_can_be_withdrawn(
+    ends: tuple[TcpLink, socket.socket],
+) -> None:
+    link, device = ends
+    link.deadline = Deadline(0)
+    for payload in (b"kept", b"withdrawn"):
+        with pytest.raises(TimeoutError):
+            write(link, message(payload))
+    assert link.withdraw()
+    link.deadline = Deadline(10)
+    write(link, message(b"next"))
+    device.settimeout(10)
+    whole = message(b"kept") + message(b"next")
+    assert device.recv(len(whole), socket.MSG_WAITALL) == whole
+    assert not link.withdraw()
+
+
 def test_what_is_no_adb_is_refused_before_it_is_kept(ends: tuple[TcpLink, socket.socket]) -> None:
     link, device = ends
     device.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -52,6 +52,8 @@ class DirectTransport:
         self._io = device._io_manager
         self._payload_bytes = min(device._maxdata, _MOST_PAYLOAD_BYTES)
         self._last_id = 0
+        self._given_up: set[int] = set()
+        """Streams whose OPEN went out, but was not answered in time."""
 
     @classmethod
     def connect(
@@ -102,12 +104,16 @@ class DirectTransport:
     def open_service(self, service: str, deadline: Deadline) -> DirectChannel:
         self._last_id += 1
         info = _AdbTransactionInfo(self._last_id, None)
-        with self._speaking(info, deadline):
-            opening = AdbMessage(constants.OPEN, info.local_id, 0, service.encode() + b"\0")
-            self._io.send(opening, info)
-            command, info.remote_id, _, _ = self._io.read(
-                [constants.OKAY, constants.CLSE], info, allow_zeros=True
-            )
+        try:
+            with self._speaking(info, deadline):
+                opening = AdbMessage(constants.OPEN, info.local_id, 0, service.encode() + b"\0")
+                self._io.send(opening, info)
+                command, info.remote_id, _ = self._read([constants.OKAY, constants.CLSE], info)
+        except BaseException:
+            # What is told as failed must not run later.
+            if not self._link.withdraw():
+                self._given_up.add(info.local_id)
+            raise
         if command == constants.CLSE:
             raise DeviceError("the device does not offer this service.", serial=self.serial)
         return DirectChannel(self, info)
@@ -127,6 +133,24 @@ class DirectTransport:
             raise too_late(self.serial, deadline) from None
         except _BROKEN as error:
             raise gone(self.serial, str(error)) from None
+
+    def _read(
+        self, expected: list[bytes], info: _AdbTransactionInfo
+    ) -> tuple[bytes, int | None, bytes]:
+        """The next message of a stream that is one of ``expected``: command, its id, payload."""
+        # Before the wait: were it too late after it, what was read would be lost.
+        self._end_given_up()
+        command, remote_id, _, data = self._io.read(expected, info, allow_zeros=True)
+        return command, remote_id, data
+
+    def _end_given_up(self) -> None:
+        """Close streams that the device opened after their time; adb-shell has kept its OKAY."""
+        for local_id in tuple(self._given_up):
+            kept = self._io._packet_store.find(None, local_id)
+            if kept is not None:
+                self._message(constants.CLSE, _AdbTransactionInfo(local_id, kept[0]))
+                self._io._packet_store.clear(*kept)
+                self._given_up.discard(local_id)
 
     def _message(self, command: bytes, info: _AdbTransactionInfo, data: bytes = b"") -> None:
         self._io.send(AdbMessage(command, info.local_id, info.remote_id, data), info)
@@ -177,8 +201,8 @@ class DirectChannel:
 
     def _take_message(self) -> bytes:
         """The next message of this stream, answered as the protocol asks; its command."""
-        command, _, _, data = self._transport._io.read(
-            [constants.OKAY, constants.WRTE, constants.CLSE], self._info, allow_zeros=True
+        command, _, data = self._transport._read(
+            [constants.OKAY, constants.WRTE, constants.CLSE], self._info
         )
         if command == constants.WRTE:
             self._transport._message(constants.OKAY, self._info)
@@ -186,4 +210,4 @@ class DirectChannel:
         elif command == constants.CLSE:
             self._open = False
             self._transport._message(constants.CLSE, self._info)
-        return bytes(command)
+        return command

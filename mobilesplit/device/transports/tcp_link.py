@@ -2,7 +2,8 @@
 under way instead of a time for each message.
 
 Rule: a deadline that passes in the middle of a message breaks nothing. What came of a message is
-kept until the rest comes, and what was not sent yet goes before the next one.
+kept until the rest comes, and what was not sent yet goes before the next one, unless it is
+withdrawn as a whole.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
         self._came = bytearray()
         self._whole_bytes = 0
         self._unsent = bytearray()
+        self._last_begins = -1
+        """Where the last message begins in what is unsent; below 0 once any of it was sent."""
         self._payload_follows = False
 
     def connect(self, transport_timeout_s: float | None) -> None:
@@ -39,6 +42,8 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
 
     def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
         connection = self._socket()
+        if not self._payload_follows:
+            self._last_begins = len(self._unsent)
         self._unsent += data
         # adb-shell writes a message as header and payload: they begin their way together.
         self._payload_follows = not self._payload_follows and _payload_bytes(data) > 0
@@ -46,8 +51,19 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
             _, writeable, _ = select.select([], [connection], [], self.deadline.left_s())
             if not writeable:
                 raise TimeoutError
-            del self._unsent[: connection.send(self._unsent)]
+            sent = connection.send(self._unsent)
+            del self._unsent[:sent]
+            self._last_begins -= sent
         return len(data)
+
+    def withdraw(self) -> bool:
+        """Drop the last message, unless some of it was sent; whether it was dropped."""
+        if self._last_begins < 0:
+            return False
+        del self._unsent[self._last_begins :]
+        self._last_begins = -1
+        self._payload_follows = False
+        return True
 
     def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
         while not self._whole_bytes:

@@ -40,6 +40,10 @@ class UsbLink(UsbTransport):  # type: ignore[misc]  # adb-shell is untyped
             raise ConnectionResetError(f"{written} of {len(data)} bytes were taken")
         return written
 
+    def withdraw(self) -> bool:
+        """Whether the last message was dropped, as the socket's link can: nothing waits here."""
+        return False
+
     def connect(self, transport_timeout_s: float | None = None) -> None:
         try:
             super().connect(transport_timeout_s)
