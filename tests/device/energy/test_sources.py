@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from mobilesplit.core.errors import DeviceError, DeviceGoneError, UnknownNameError
 from mobilesplit.device.connect import connect
 from mobilesplit.device.device import Device
+from mobilesplit.device.energy import recording as recording_module
 from mobilesplit.device.energy.readings import BatteryReading, RailReading
 from mobilesplit.device.energy.recording import PollRecording
 from mobilesplit.device.energy.sources import (
@@ -141,6 +143,28 @@ def test_a_lost_connection_of_a_recording_is_told_by_its_readings() -> None:
     with pytest.raises(DeviceError, match="lost"):
         until_it_raises(recording)
     recording.stop()
+
+
+def test_a_poll_that_hangs_does_not_hold_up_the_end_and_what_came_before_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recording_module, "_END_S", 0.01)
+    hung, let_go = threading.Event(), threading.Event()
+    first = RailReading(1.0, 1.0, {"CPU": 1})
+    given = iter([first])
+
+    def read(_: Device) -> RailReading | None:
+        if (reading := next(given, None)) is None:
+            hung.set()
+            let_go.wait()
+        return reading
+
+    recording = PollRecording(ScriptedDevice({}).as_device, read, every_s=0.0)
+    recording.start()
+    assert hung.wait(10)
+    recording.stop()
+    assert recording.readings() == [first]
+    let_go.set()
 
 
 def test_a_thread_that_fails_in_an_unforeseen_way_does_not_end_in_silence() -> None:
