@@ -32,7 +32,9 @@ from mobilesplit.emulator.shell_language import (
 _SHELL = "/system/bin/sh"
 MAX_LINE_CHARS = 64 * 1024
 _COPY_NBYTES = 256 * 1024
-_IN_THE_SHELL = frozenset({"echo", "pwd", "cd", "test", "[", "read", "trap", "exit", "kill"})
+_IN_THE_SHELL = frozenset(
+    {"echo", "pwd", "cd", "test", "[", "read", "trap", "exit", "exec", "kill"}
+)
 """Commands that are no processes of their own in Android's sh (mksh)."""
 
 

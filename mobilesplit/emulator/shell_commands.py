@@ -52,6 +52,13 @@ async def exit_(call: Invocation) -> int:
     raise ShellExit(int(text) & 0xFF)
 
 
+async def exec_(call: Invocation) -> int:
+    """The command takes the shell's place: its exit code is the shell's, and nothing follows."""
+    if len(call.arguments) < 2:
+        raise usage_error("exec COMMAND... on the virtual phone")
+    raise ShellExit(await call.shell.execute(replace(call, arguments=call.arguments[1:])))
+
+
 async def trap(call: Invocation) -> int:
     words = call.arguments[1:]
     if len(words) < 2 or words[0] not in ("", "-"):
@@ -126,6 +133,6 @@ async def taskset(call: Invocation) -> int:
 
 
 SHELL_COMMANDS: dict[str, BuiltIn] = {
-    "echo": echo, "true": true, "false": false, ":": true, "exit": exit_, "trap": trap,
-    "read": read, "sh": sh, "taskset": taskset,
+    "echo": echo, "true": true, "false": false, ":": true, "exit": exit_, "exec": exec_,
+    "trap": trap, "read": read, "sh": sh, "taskset": taskset,
 }  # fmt: skip

@@ -25,6 +25,14 @@ def test_a_v2_shell_tells_the_exit_code(adb_shell_device: AdbDeviceTcp) -> None:
     assert out == b"\x01\x03\x00\x00\x00hi\n" + b"\x03\x01\x00\x00\x00\x07"
 
 
+def test_a_command_after_exec_takes_the_shells_place(adb_shell_device: AdbDeviceTcp) -> None:
+    out = adb_shell_device._service(
+        b"shell,v2,raw", b"cd /sdcard && exec test -f none; echo after", decode=False
+    )
+    assert out == b"\x03\x01\x00\x00\x00\x01"
+    assert adb_shell_device.shell("cd /sdcard && exec pwd; echo after") == "/sdcard\n"
+
+
 def test_push_pull_stat_list(adb_shell_device: AdbDeviceTcp, tmp_path: Path) -> None:
     data = os.urandom(3 * 1024 * 1024 + 17)
     (tmp_path / "there").write_bytes(data)
