@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from mobilesplit.core.errors import RunnerError
+from mobilesplit.core.errors import Cause, RunnerError
+from mobilesplit.device.causes import find_cause, next_step_for
 
 if TYPE_CHECKING:
     from mobilesplit.device.device import Device, ShellResult
@@ -24,29 +25,34 @@ _LOADED = re.compile(r"Model loaded in ([\d.]+) ms")
 _UNKNOWN_FLAG = re.compile(r"unknown command line flag '(\w+)'")
 
 _OWN_RUNNER = "Use mobilesplit's own runner (leave out --runner-kind)."
-_EXPLANATIONS = (
+_EXPLANATIONS: tuple[tuple[str, Cause | None, str, str], ...] = (
     (
         r"MemoryAllocationFailed|status 0x21|Memory allocation failed",
+        "out_of_memory",
         "its fixed pools (4 MB for a method, 1 MB for its kernels) are too small for this head",
         _OWN_RUNNER,
     ),
     (
         r"Backend \S+ is not registered",
+        None,
         "it was built without the backend that the heads were exported for",
         "Build it with EXECUTORCH_BUILD_XNNPACK=ON, or export with --backend portable.",
     ),
     (
         r"OperatorMissing|status 0x14|[Mm]issing operator",
+        "newer_program",
         "it was built without a kernel that the head needs",
-        "Build it with the optimized and quantized kernels.",
+        "Build it from the ExecuTorch that exported the bundle, with the optimized and quantized "
+        "kernels.",
     ),
     (
         r"Failed to parse model file|InvalidProgram|status 0x23",
+        "bad_program",
         "the program is damaged, or of a newer ExecuTorch than it",
         "Build it from the ExecuTorch that exported the bundle.",
     ),
 )
-"""What its log says, what that means, and the next step."""
+"""What its log says, the cause as our own runner names it, what it means, and the next step."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ def measure_with_stock_runner(
         f"--num_executions={asked}",
         f"--cpu_threads={threads}",
     ]
-    command = f"cd {shlex.quote(str(folders.pop()))} && {shlex.join(words)}"
+    # exec: on a lost connection Android ends the shell, and would leave a child of it running.
+    command = f"cd {shlex.quote(str(folders.pop()))} && exec {shlex.join(words)}"
     result = device.shell(command, timeout_s=timeout_s)
     log = f"{result.text}\n{result.stderr}"
     if result.exit_code != 0:
@@ -117,19 +124,28 @@ def measure_with_stock_runner(
 
 def _failure(device: Device, command: str, result: ShellResult, log: str) -> RunnerError:
     """The error of a run that ended badly, with what its log means."""
+    cause = find_cause(log, result.exit_code)
+    if cause:
+        next_step = next_step_for(cause, _OWN_RUNNER)
+        return _error(device, command, result, "failed", next_step, cause)
     flag = _UNKNOWN_FLAG.search(log)
     if flag:
         what = f"does not know --{flag[1]}"
         next_step = "Build it from ExecuTorch 1.3.1 or newer."
         return _error(device, command, result, what, next_step)
-    for pattern, meaning, next_step in _EXPLANATIONS:
+    for pattern, cause, meaning, next_step in _EXPLANATIONS:
         if re.search(pattern, log):
-            return _error(device, command, result, f"failed: {meaning}", next_step)
+            return _error(device, command, result, f"failed: {meaning}", next_step, cause)
     return _error(device, command, result, "failed", _OWN_RUNNER)
 
 
 def _error(
-    device: Device, command: str, result: ShellResult, what: str, next_step: str
+    device: Device,
+    command: str,
+    result: ShellResult,
+    what: str,
+    next_step: str,
+    cause: Cause | None = None,
 ) -> RunnerError:
     return RunnerError(
         f"executor_runner {what}.",
@@ -137,5 +153,6 @@ def _error(
         command=command,
         command_exit_code=result.exit_code,
         stderr=result.stderr,
+        cause=cause,
         next_step=next_step,
     )

@@ -23,23 +23,30 @@ from mobilesplit.device.profiling.stock import measure_with_executor_runner
 from mobilesplit.device.push import Pushed
 from mobilesplit.device.stock_runner import StockMeasurement, measure_with_stock_runner
 from mobilesplit.emulator.device_description import load_description
+from mobilesplit.emulator.fault_injection import clear_faults, set_faults
 from mobilesplit.emulator.phones import start_phone, stop_phone
 from tests.device.profiling.bundles import chain_of
 
 STAND_IN = Path(__file__).parent / "stand_in_executor_runner.py"
+NAME = "stock-runner-tests"
 FOLDER = "/data/local/tmp/mobilesplit"
 
 
 @pytest.fixture(scope="module")
-def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+def state_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("phone") / "state"
+
+
+@pytest.fixture(scope="module")
+def phone(state_root: Path) -> Iterator[Device]:
     """A virtual phone with the stand-in, a program and two inputs on it."""
-    folder = tmp_path_factory.mktemp("phone")
+    folder = state_root.parent
     digest = hashlib.sha256(STAND_IN.read_bytes()).hexdigest()
     record = start_phone(
         load_description("flagship-2024"),
-        name="stock-runner-tests",
+        name=NAME,
         allowed_programs={digest: [sys.executable, str(STAND_IN)]},
-        state_root=folder / "state",
+        state_root=state_root,
         exit_with_parent=True,
     )
     try:
@@ -51,7 +58,7 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
                 device.push(folder / name, f"{FOLDER}/{name}", mode=0o644)
             yield device
     finally:
-        stop_phone(record.name, folder / "state")
+        stop_phone(record.name, state_root)
 
 
 def measure(
@@ -104,18 +111,24 @@ def test_a_virtual_phones_heads_are_slowed_by_what_it_declares(
 
 
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("method", "exit_code", "cause", "message"),
     [
-        ("too_large", r"fixed pools \(4 MB .* 1 MB .*leave out --runner-kind"),
-        ("no_backend", r"without the backend .*EXECUTORCH_BUILD_XNNPACK=ON"),
-        ("no_kernel", r"without a kernel .*quantized kernels"),
-        ("strange", r"executor_runner failed\..*something else"),
-        ("silent", r"times of 0 of 6 runs\..*PAL_DEFAULT=posix"),
-        ("stops_early", r"times of 5 of 6 runs"),
+        (
+            "too_large",
+            134,
+            "out_of_memory",
+            r"fixed pools \(4 MB .* 1 MB .*leave out --runner-kind",
+        ),
+        ("no_backend", 134, None, r"without the backend .*EXECUTORCH_BUILD_XNNPACK=ON"),
+        ("no_kernel", 134, "newer_program", r"without a kernel .*quantized kernels"),
+        ("strange", 134, None, r"executor_runner failed\..*something else"),
+        ("killed", 137, "out_of_memory", r"executor_runner failed\..*close apps"),
+        ("silent", 0, None, r"times of 0 of 6 runs\..*PAL_DEFAULT=posix"),
+        ("stops_early", 0, None, r"times of 5 of 6 runs"),
     ],
 )
 def test_a_failure_says_what_it_means_and_what_to_do(
-    phone: Device, method: str, message: str
+    phone: Device, method: str, exit_code: int, cause: str | None, message: str
 ) -> None:
     with pytest.raises(RunnerError) as failure:
         measure(phone, method)
@@ -123,12 +136,38 @@ def test_a_failure_says_what_it_means_and_what_to_do(
     assert re.search(message, str(error)), str(error)
     assert error.serial == phone.serial
     assert error.command is not None and "executor_runner" in error.command
-    assert error.command_exit_code == (0 if method in ("silent", "stops_early") else 134)
+    assert (error.command_exit_code, error.cause) == (exit_code, cause)
 
 
 def test_a_program_that_it_cannot_read_is_told_from_other_failures(phone: Device) -> None:
-    with pytest.raises(RunnerError, match="damaged, or of a newer ExecuTorch"):
+    with pytest.raises(RunnerError, match="damaged, or of a newer ExecuTorch") as failure:
         measure(phone, "head_a", program="nowhere.pte")
+    assert failure.value.cause == "bad_program"
+
+
+def test_one_that_is_for_another_abi_is_told_as_every_other_runner_is(
+    phone: Device, state_root: Path
+) -> None:
+    set_faults(NAME, state_root, wrong_abi=True)
+    try:
+        with pytest.raises(RunnerError, match="Push a runner for the device's ABI") as failure:
+            measure(phone, "head_a")
+    finally:
+        clear_faults(NAME, state_root)
+    assert (failure.value.cause, failure.value.command_exit_code) == ("wrong_abi", 126)
+
+
+def test_it_takes_the_shells_place_so_that_the_phone_ends_it_with_the_connection(
+    phone: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    shell = phone.shell
+    monkeypatch.setattr(
+        phone, "shell", lambda command, **words: commands.append(command) or shell(command, **words)
+    )
+    measure(phone, "head_a")
+    (command,) = commands
+    assert command.startswith(f"cd {FOLDER} && exec {FOLDER}/executor_runner ")
 
 
 def test_an_older_one_that_lacks_a_flag_is_named_with_the_flag(
