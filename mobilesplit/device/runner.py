@@ -13,6 +13,7 @@ import numpy as np
 
 from mobilesplit.core.errors import Cause, DeviceError, DeviceGoneError, RunnerError
 from mobilesplit.core.results import Array, HeadRun, contiguous
+from mobilesplit.core.tensors import ITEMSIZE
 from mobilesplit.device.causes import cause_of_event, find_cause, next_step_for
 from mobilesplit.device.device import Device
 from mobilesplit.device.push import Pushed
@@ -22,7 +23,10 @@ _LAST_WORDS_S = 2.0
 _PUSH_AGAIN = "Run `mobilesplit push` again."
 
 MAX_OUTPUT_NBYTES = 1 << 30
-"""A boundary larger than this is taken for nonsense."""
+"""A boundary larger than this, all its arrays together, is taken for nonsense."""
+MAX_OUTPUTS = 1024
+_MAX_DIMENSIONS = 8
+_DTYPES = {name: np.dtype(name) for name in ITEMSIZE}
 
 
 class RunnerSession:
@@ -117,18 +121,23 @@ class RunnerSession:
     def _outputs(
         self, answer: dict[str, Any], encoder: str | None, timeout_s: float
     ) -> tuple[Array, ...]:
-        """The arrays that follow an answer; their announced sizes are checked first."""
+        """The arrays that follow an answer; all that it announces is checked first."""
         try:
             for key in ("latency_ms",) if encoder is None else ("latency_ms", "encode_ms"):
-                float(answer[key])
+                if not (math.isfinite(answer[key]) and answer[key] >= 0):
+                    raise ValueError(f"{key} is {answer[key]}")
             specs = [
-                (np.dtype(spec["dtype"]), tuple(map(int, spec["shape"])), int(spec["nbytes"]))
+                (_DTYPES[spec["dtype"]], _shape(spec["shape"]), int(spec["nbytes"]))
                 for spec in answer["outputs"]
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._failed(f"sent an answer that cannot be read ({error!r})") from None
+        if len(specs) > MAX_OUTPUTS:
+            raise self._failed(f"announced {len(specs)} outputs")
+        whole_nbytes = 0
         for dtype, shape, nbytes in specs:
-            if math.prod(shape) * dtype.itemsize != nbytes or nbytes > MAX_OUTPUT_NBYTES:
+            whole_nbytes += nbytes
+            if math.prod(shape) * dtype.itemsize != nbytes or whole_nbytes > MAX_OUTPUT_NBYTES:
                 raise self._failed(f"announced {nbytes} bytes for {dtype.name} {list(shape)}")
         return tuple(
             np.frombuffer(self._stream.read_exactly(nbytes, timeout_s=timeout_s), dtype).reshape(
@@ -147,6 +156,14 @@ class RunnerSession:
         return _runner_error(
             f"the runner {why}.", self._device, self._stream, self._command, cause, _PUSH_AGAIN
         )
+
+
+def _shape(told: Any) -> tuple[int, ...]:
+    """Sizes as a runner tells them. Raises TypeError or ValueError for what is no shape."""
+    shape = tuple(map(int, told))
+    if len(shape) > _MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise ValueError(f"shape {list(shape)}")
+    return shape
 
 
 def read_event(

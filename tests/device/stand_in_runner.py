@@ -39,6 +39,8 @@ def main() -> None:
         elif method == b"lie":
             answer = {"dtype": "uint8", "shape": [4], "nbytes": 1 << 40}
             say({"id": int(request_id), "latency_ms": 1.0, "outputs": [answer]})
+        elif method == b"claim":
+            say({"id": int(request_id), **json.loads(data)})
         elif method == b"mistake":
             say({"id": int(request_id) + 1, "latency_ms": 1.0, "outputs": []})
         elif method == b"babble":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,39 @@ def test_a_runner_that_dies_or_lies_is_a_runner_error_and_the_session_is_over(
             session.run_head("double", (np.zeros(4, np.uint8),))
     assert caught.value.exit_code == 4
     assert device.serial in str(caught.value)
+
+
+GOOD = {"dtype": "uint8", "shape": [4], "nbytes": 4}
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        ({"latency_ms": math.nan, "outputs": []}, "latency_ms is nan"),
+        ({"latency_ms": -1.0, "outputs": []}, "latency_ms is -1"),
+        ({"latency_ms": "1", "outputs": []}, "cannot be read"),
+        ({"latency_ms": 1, "outputs": [GOOD | {"dtype": "object"}]}, "cannot be read"),
+        ({"latency_ms": 1, "outputs": [GOOD | {"dtype": "S4", "shape": [1]}]}, "cannot be read"),
+        ({"latency_ms": 1, "outputs": [GOOD | {"shape": [-2, -2]}]}, "cannot be read"),
+        ({"latency_ms": 1, "outputs": [GOOD | {"shape": [1] * 9, "nbytes": 1}]}, "cannot be read"),
+        ({"latency_ms": 1, "outputs": [GOOD | {"nbytes": math.inf}]}, "cannot be read"),
+        ({"latency_ms": 1, "outputs": [GOOD | {"nbytes": 5}]}, "announced 5 bytes"),
+        ({"latency_ms": 1, "outputs": [GOOD] * 1025}, "announced 1025 outputs"),
+        (
+            {"latency_ms": 1, "outputs": [GOOD | {"shape": [1 << 29], "nbytes": 1 << 29}] * 3},
+            "announced 536870912 bytes",
+        ),
+    ],
+)
+def test_an_answer_that_cannot_be_is_refused_before_any_of_its_bytes_are_awaited(
+    device: Device, pushed: Pushed, claim: dict[str, object], says: str
+) -> None:
+    said = np.frombuffer(json.dumps(claim).encode(), np.uint8)
+    with (
+        RunnerSession.open(device, pushed) as session,
+        pytest.raises(RunnerError, match=says),
+    ):
+        session.run_head("claim", (said,))
 
 
 def test_a_program_that_does_not_load_is_said_in_the_runners_words(
