@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -91,12 +92,16 @@ def _now_and_then() -> Callable[[str], None]:
     return show
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: columns of figures to the right, words to the left."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, copied: str = ""
+) -> None:
+    """A table on stdout: columns of figures to the right, words to the left. The column called
+    ``copied`` is never broken: people copy from it."""
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
         figures = index > 0 and all(row[index][:1] in "0123456789-?~" for row in rows)
-        table.add_column(column, justify="right" if figures else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if figures else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column == copied)
     for row in rows:
         table.add_row(*row)
     stdout.print(title, style="bold")  # a title of the table's would wrap to the table's width

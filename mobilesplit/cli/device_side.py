@@ -75,6 +75,8 @@ class Limits:
     """By ``time.monotonic``."""
     depends_on: DependsOn | None = None
     """See `measure_heads`."""
+    budget_s: float | None = None
+    """What the user gave; for the provenance."""
 
 
 def measure_device(
@@ -165,9 +167,11 @@ def measure_device(
             measured = _named(plan, energy_cuts)
             measure_energies(subject, journal, facts, measured, connect=connect, progress=progress)
         heads = heads_of(plan, journal.records)
-        provenance["energy"] = [
-            {"cut": r.cut, **r.estimate} for r in journal.records if isinstance(r, EnergyMeasured)
-        ]
+        # Of a head that was measured again after a resume, the last.
+        energies = {r.cut: r.estimate for r in journal.records if isinstance(r, EnergyMeasured)}
+        provenance["energy"] = [{"cut": cut, **known} for cut, known in energies.items()]
+        if limits.budget_s is not None:
+            provenance["budget_s"] = limits.budget_s
         operators: tuple[OperatorTime, ...] = ()
         if per_operator:
             progress("operators")

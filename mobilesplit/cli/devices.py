@@ -56,6 +56,7 @@ def devices(
             )
             for row in rows
         ],
+        copied="serial",
     )
     for row in rows:
         if "next_step" in row:

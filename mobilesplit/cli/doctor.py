@@ -63,20 +63,22 @@ def _sections(serial: str | None) -> Iterator[tuple[str, Iterable[Finding]]]:
     yield "This machine", look_at_host()
     server = look_at_server()
     yield "adb server", [server]
-    if server.level == "failure":
-        return  # and none of its devices can be listed
-    found = _devices(serial)
+    found = _devices(serial, without_server=server.level == "failure")
     for device in found:
         yield device.serial, look_at_device(device)
     if not found:
         yield "Devices", [warning("devices", "none found", "See `mobilesplit devices`.")]
 
 
-def _devices(serial: str | None) -> list[Found]:
+def _devices(serial: str | None, *, without_server: bool) -> list[Found]:
     from mobilesplit.device.connect import USABLE
-    from mobilesplit.device.listing import Found
+    from mobilesplit.device.listing import Found, find_devices
+    from mobilesplit.emulator.phones import list_phones
 
-    found = all_serials()
+    if without_server:  # a line of its own has told why
+        found = find_devices([phone.serial for phone in list_phones()], None)
+    else:
+        found = all_serials()
     named = named_serial(serial)
     if named is None:
         return found

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,10 @@ from mobilesplit.cli.cloud_side import CloudSide, measure_cloud, tail_server
 from mobilesplit.cli.console import single_step, stderr, write_file
 from mobilesplit.cli.device_side import DeviceSide, Limits, measure_device
 from mobilesplit.cli.profile_document import make_profile, turning_points
-from mobilesplit.core.errors import MobilesplitError
+from mobilesplit.core.errors import DeviceError, MobilesplitError
 
 if TYPE_CHECKING:
+    from mobilesplit.cli.children import Child
     from mobilesplit.client.connection import CloudConnection
     from mobilesplit.client.samples import Sample
     from mobilesplit.core.links import Link
@@ -49,6 +50,36 @@ class Wanted:
     own_runner: Path | None
     stock_runner: bool
 
+    def within_budget(self, *, emulated: bool) -> tuple[ProfileSettings, float]:
+        """The settings, and until when (``time.monotonic``) heads are measured. Of a budget at
+        most half goes to energy, whose phases are shortened to that."""
+        settings = self.settings
+        if self.budget_s is None:
+            return settings, float("inf")
+        energy_s = 0.0
+        if settings.energy != "none" and not self.stock_runner:
+            idle_s = settings.idle_s if settings.idle_s is not None else 3.0 if emulated else 30.0
+            phase_s = self.budget_s / 6
+            idle_s, load_s = min(idle_s, phase_s), min(settings.load_s, phase_s)
+            settings = settings.model_copy(update={"idle_s": idle_s, "load_s": load_s})
+            energy_s = 2 * idle_s + load_s
+        return settings, time.monotonic() + self.budget_s - energy_s
+
+
+@contextmanager
+def _telling_to_resume(journal: Path) -> Iterator[None]:
+    """Around measuring: what cuts it off names the way to go on."""
+    try:
+        yield
+    except DeviceError as error:
+        if journal.exists():
+            error.next_step = f"{error.next_step} What was measured is in {journal}: add --resume."
+        raise
+    except KeyboardInterrupt:
+        if journal.exists():
+            stderr.print(f"what was measured is in {journal}: add --resume.", soft_wrap=True)
+        raise
+
 
 def measure_all(
     bundle: Path, wanted: Wanted, cloud: str | None, files: dict[str, Path]
@@ -58,15 +89,11 @@ def measure_all(
     Raises:
         MobilesplitError: the only device could not be measured, or the server does not answer.
     """
-    from mobilesplit.client.connection import CloudConnection
-
     with ExitStack() as stack:
         step = stack.enter_context(single_step("profile"))
-        if cloud is None:
-            step.note("starting a server for the tails")
-            cloud = stack.enter_context(tail_server(bundle)).ready()["url"]
-        model = wanted.bundle.manifest.model
-        server = _Server(stack.enter_context(CloudConnection.open(cloud, model)), wanted)
+        # Its imports take seconds; it touches the bundle only when the devices are ready.
+        starting = stack.enter_context(tail_server(bundle, wait=True)) if cloud is None else None
+        server = _Server(stack, starting, cloud, wanted)
         stop = Stop()
         if len(files) == 1:
             ((serial, file),) = files.items()
@@ -124,10 +151,19 @@ def _prefixed(note: Callable[[str], None], serial: str) -> Callable[[str], None]
 
 
 class _Server:
-    """The server's side, measured for one device at a time: its connection is for one thread."""
+    """The server's side, measured for one device at a time: its connection is for one thread.
 
-    def __init__(self, connection: CloudConnection, wanted: Wanted) -> None:
-        self._connection = connection
+    It is connected to when it is first needed: a device that cannot be used is known by then.
+    """
+
+    def __init__(
+        self, stack: ExitStack, starting: Child | None, url: str | None, wanted: Wanted
+    ) -> None:
+        """``starting`` is a server of ours, or ``url`` says where one is; ``stack`` closes."""
+        self._stack = stack
+        self._starting = starting
+        self._url = url
+        self._connection: CloudConnection | None = None
         self._wanted = wanted
         self._lock = threading.Lock()
 
@@ -135,7 +171,19 @@ class _Server:
         """See `measure_cloud`."""
         with self._lock:
             stop.check()
+            if self._connection is None:
+                self._connection = self._connect()
             return measure_cloud(self._wanted.bundle, self._connection, self._wanted.sample, facts)
+
+    def _connect(self) -> CloudConnection:
+        from mobilesplit.client.connection import CloudConnection
+
+        if self._starting is not None:
+            self._starting.go()
+            self._url = str(self._starting.ready()["url"])
+        assert self._url is not None
+        model = self._wanted.bundle.manifest.model
+        return self._stack.enter_context(CloudConnection.open(self._url, model))
 
 
 class _Measurement:
@@ -181,27 +229,28 @@ class _Measurement:
             pushed = push_bundle(device, wanted.bundle, runner.path, progress=self._note)
             self._note("tails")
             cloud = self._server.measure(facts, self._stop)
-            settings = wanted.settings
+            settings, deadline_s = wanted.within_budget(emulated=facts.emulated)
             if wanted.cores != "any":
                 mask = core_mask(facts, wanted.cores)
                 settings = settings.model_copy(update={"core_mask": mask})
-            side = measure_device(
-                device,
-                wanted.bundle,
-                pushed,
-                wanted.sample,
-                settings=settings,
-                cut_ids=wanted.cut_ids,
-                energy_cuts=wanted.energy_cuts,
-                connect=self._connect,
-                journal_path=self.file.with_suffix(".jsonl"),
-                resume=wanted.resume,
-                per_operator=wanted.per_operator,
-                stock_runner=wanted.stock_runner,
-                limits=self._limits(facts, cloud, settings),
-                progress=self._note,
-                sleep=self._stop.sleep,
-            )
+            with _telling_to_resume(self.file.with_suffix(".jsonl")):
+                side = measure_device(
+                    device,
+                    wanted.bundle,
+                    pushed,
+                    wanted.sample,
+                    settings=settings,
+                    cut_ids=wanted.cut_ids,
+                    energy_cuts=wanted.energy_cuts,
+                    connect=self._connect,
+                    journal_path=self.file.with_suffix(".jsonl"),
+                    resume=wanted.resume,
+                    per_operator=wanted.per_operator,
+                    stock_runner=wanted.stock_runner,
+                    limits=self._limits(facts, cloud, settings, deadline_s),
+                    progress=self._note,
+                    sleep=self._stop.sleep,
+                )
         made = make_profile(side, cloud, wanted.bundle)
         write_file(self.file, made.save())
         return made
@@ -230,7 +279,7 @@ class _Measurement:
         self._show(text)
 
     def _limits(
-        self, facts: DeviceFacts, cloud: CloudSide, settings: ProfileSettings
+        self, facts: DeviceFacts, cloud: CloudSide, settings: ProfileSettings, deadline_s: float
     ) -> Limits | None:
         """With --budget: until when, and what the samples beyond the fewest are for."""
         wanted = self._wanted
@@ -242,6 +291,7 @@ class _Measurement:
             return make_profile(side, cloud, wanted.bundle)
 
         return Limits(
-            deadline_s=time.monotonic() + wanted.budget_s,
+            budget_s=wanted.budget_s,
+            deadline_s=deadline_s,
             depends_on=turning_points(so_far, wanted.scenarios),
         )

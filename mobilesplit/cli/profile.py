@@ -224,8 +224,8 @@ def _energy_line(energy: Mapping[str, Any]) -> str:
         return f"No energy is stated, {energy['verdict'].replace('_', ' ')}: {energy['why']}."
     return (
         f"Energy of {energy['cut']}, {energy['kind']} ({energy['source']}):"
-        f" {energy['energy_mj']:.1f} mJ above idle (95 %: {energy['low_mj']:.1f} to"
-        f" {energy['high_mj']:.1f}); other heads: predicted from its power."
+        f" {energy['energy_mj']:.1f} mJ above idle (95 % of these inferences':"
+        f" {energy['low_mj']:.1f} to {energy['high_mj']:.1f})."
     )
 
 
@@ -301,10 +301,13 @@ def _print_profile(made: Profile, file: Path) -> None:
             f" {cuts[-1].verdict.why if cuts[-1].verdict else ''}.",
             soft_wrap=True,
         )
+    for remark in made.verdict.remarks if made.verdict else ():
+        stdout.print(f"Note: {remark}.", soft_wrap=True)
     for energy in made.provenance.get("energy", ()):
         stdout.print(_energy_line(energy), soft_wrap=True)
     if operators := made.provenance.get("operators"):
         stdout.print()
-        table = operators_table(made.cuts[-1].id, operators)
+        slowed = made.device.inference_slowdown > 1
+        table = operators_table(made.cuts[-1].id, operators, slowed=slowed)
         print_table(table.title, table.columns, table.rows)
     stderr.print(f"wrote {file}", soft_wrap=True)

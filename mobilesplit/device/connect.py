@@ -46,11 +46,17 @@ def connect(
         DeviceError: there is no such device, it speaks no adb, or it does not accept the key.
         UsageError: the environment names an adb server that cannot be.
     """
+    is_address = ":" in serial or _IPV4.fullmatch(serial) is not None
     server = AdbServer.running()
-    listed = _find(server, serial)
+    try:
+        listed = _find(server, serial)
+    except DeviceError:
+        if not is_address:
+            raise
+        listed = None  # whatever listens where the server should: an address needs none
     if server is not None and listed is not None and listed.state == USABLE:
         return Device(ServerTransport(serial, server))
-    if ":" in serial or _IPV4.fullmatch(serial):
+    if is_address:
         return _over_tcp(serial, timeout_s, key_folder)
     if listed is not None:
         raise unusable(listed)

@@ -20,6 +20,9 @@ from mobilesplit.device.causes import find_cause, next_step_for
 if TYPE_CHECKING:
     from mobilesplit.device.device import Device, ShellResult
 
+START_LIMIT_S = 60.0
+"""Parsing the program and loading one method takes seconds on the slowest phone."""
+
 _ITERATION = re.compile(r"Iteration (\d+) of (\d+): ([\d.]+) ms")
 _LOADED = re.compile(r"Model loaded in ([\d.]+) ms")
 _UNKNOWN_FLAG = re.compile(r"unknown command line flag '(\w+)'")
@@ -77,15 +80,16 @@ def measure_with_stock_runner(
     warmup_runs: int,
     runs: int,
     threads: int,
-    timeout_s: float = 600.0,
+    slowest_run_s: float,
 ) -> StockMeasurement:
     """Run ``method`` once, ``warmup_runs`` times and ``runs`` times, in one process.
 
     ``runner``, ``program`` and ``inputs`` are absolute paths on the device; the inputs lie in one
-    folder.
+    folder. It is given up when the start and ``slowest_run_s`` for every run have passed.
 
     Raises:
         RunnerError: it did not start, failed, or printed no times; with what that means.
+        DeviceTimeoutError: it did not end in that time.
         DeviceGoneError: the connection was lost.
     """
     folders = {PurePosixPath(path).parent for path in inputs}
@@ -102,7 +106,7 @@ def measure_with_stock_runner(
     ]
     # exec: on a lost connection Android ends the shell, and would leave a child of it running.
     command = f"cd {shlex.quote(str(folders.pop()))} && exec {shlex.join(words)}"
-    result = device.shell(command, timeout_s=timeout_s)
+    result = device.shell(command, timeout_s=START_LIMIT_S + asked * slowest_run_s)
     log = f"{result.text}\n{result.stderr}"
     if result.exit_code != 0:
         raise _failure(device, command, result, log)

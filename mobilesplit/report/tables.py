@@ -123,10 +123,12 @@ def _plus_minus(cut: CutProfile) -> str:
     return f"{(high_ms - low_ms) / 2:.1f}"
 
 
-def operators_table(cut: str, operators: Sequence[Mapping[str, Any]]) -> TextTable:
-    """Where a head's time goes: rows of a profile's ``provenance.operators``."""
+def operators_table(cut: str, operators: Sequence[Mapping[str, Any]], *, slowed: bool) -> TextTable:
+    """Where a head's time goes: rows of a profile's ``provenance.operators``. ``slowed``: on a
+    virtual phone, whose slow-down ExecuTorch's trace does not know."""
     return TextTable(
-        f"Operators of the head at {cut}, medians in ms with the trace on, which costs time too",
+        f"Operators of the head at {cut}, medians in ms with the trace on, which costs time too"
+        + ("; at this computer's speed, without the phone's slow-down" if slowed else ""),
         ("operator", "by", "calls", "ms", "share"),
         [
             (

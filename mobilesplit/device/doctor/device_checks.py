@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from mobilesplit.core.errors import DeviceError, DeviceGoneError, first_line
+from mobilesplit.core.errors import DeviceError, DeviceGoneError, MobilesplitError, first_line
 from mobilesplit.core.profiles import DeviceFacts
 from mobilesplit.device.causes import NEXT_STEPS, find_cause, next_step_for
 from mobilesplit.device.connect import connect
@@ -40,6 +40,8 @@ def look_at_device(found: Found) -> Iterator[Finding]:
             yield from _look(device)
     except DeviceError as error:
         yield failure("state", f"{error.cause or 'unusable'}: {error.what}", error.next_step)
+    except MobilesplitError as error:  # of this machine: its adb key, a variable of adb's
+        yield failure("state", f"not connected: {error.what}", error.next_step)
 
 
 def _look(device: Device) -> Iterator[Finding]:

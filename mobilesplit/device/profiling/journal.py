@@ -1,8 +1,8 @@
 """The profile under way as JSON lines: what was measured stays measured, whatever happens next.
 
 One rule: a line is written whole, and forced to disk, before the next thing is measured. A last
-line that was cut off is no line. One process writes a journal at a time. Documented in
-docs/profile.md.
+line that was cut off is no line. One process writes a journal at a time. What users are told
+of it is in docs/profiling.md.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def measure_heads(
     Args:
         deadline_s: by ``time.monotonic``; behind it only heads without any sample are measured.
         depends_on: with it, once every head has its fewest samples, only those that it names
-            are measured on, alone as well, until their intervals are tight.
+            are measured on until their intervals are tight.
 
     Raises:
         RunnerError: the runner failed on a head.
@@ -122,10 +122,14 @@ class _State:
 
     def lacking(self) -> list[BundleCut]:
         """Heads that need more samples; with a chain, any of them needs a pass of all."""
-        least = [entry for entry in self.plan.cuts if not self._has_least(entry)]
+        least = self.short_of_least()
         if self.is_over:
             return [entry for entry in least if not self._runs(entry)]
         return least or self.wanted()
+
+    def short_of_least(self) -> list[BundleCut]:
+        """Heads that do not have their fewest samples or seconds yet."""
+        return [entry for entry in self.plan.cuts if not self._has_least(entry)]
 
     def wanted(self) -> list[BundleCut]:
         """Heads whose interval is wider than asked for: of those that a plan could turn on, where
@@ -140,10 +144,10 @@ class _State:
             and not self._is_tight(heads[entry.cut.id])
         ]
 
-    def contenders(self) -> list[BundleCut]:
-        """Of those wanted, once the fewest samples are there, what a plan could turn on and is no
-        anchor: it is measured alone as well."""
-        if self._depends_on is None or any(not self._has_least(e) for e in self.plan.cuts):
+    def doubtful(self) -> list[BundleCut]:
+        """Of those wanted, once the fewest samples are there, the ones that are no anchors: what is
+        not sure about them is mostly their correction, so they are measured alone as well."""
+        if self.short_of_least():
             return []
         anchors = {entry.cut.id for entry in self.plan.anchors}
         return [entry for entry in self.wanted() if entry.cut.id not in anchors]
@@ -208,11 +212,13 @@ class _Session:
         self._warm_up(CHAIN)
         if plan.encoded_stages() and not has_encoded(state.journal.records, ENCODED):
             self._encode(ENCODED, plan.encoded_stages())
-        anchors = [*plan.anchors, *state.contenders()]
+        anchors = [*plan.anchors, *state.doubtful()]
+        # Beyond the fewest samples it is the corrections that are not sure enough: longer turns.
+        longer = self._share if not state.short_of_least() else 0
         passes = plan.passes_per_round(self._settings.min_runs, self._settings.sessions)
         round_number = 0
         while round_number == 0 or (not self._has_share(CHAIN) and not state.is_over):
-            self._round(round_number, passes, anchors)
+            self._round(round_number, passes, anchors, longer)
             self._report(f"{count_runs(state.journal.records, CHAIN)} passes over every cut")
             if self._watch.check(self._number, round_number):
                 self._warm_up(CHAIN)
@@ -231,8 +237,7 @@ class _Session:
             self._load(series, [_head(entry)], alone=True)
             self._warm_up(series)
             while True:
-                share = math.ceil(self._settings.min_runs / self._settings.sessions)
-                rule = Rule(share, max_s=self._settings.max_s / self._settings.sessions)
+                rule = Rule(self._share, max_s=self._settings.max_s / self._settings.sessions)
                 self._run(series, place, "measure", rule)
                 self._report(f"{entry.cut.id}, head {place + 1} of {len(order)}")
                 if self._watch.check(self._number, place):
@@ -245,6 +250,11 @@ class _Session:
             self._unload(series)
         self._watch.check(self._number, len(order), now=True)
 
+    @property
+    def _share(self) -> int:
+        """A session's part of the fewest samples."""
+        return math.ceil(self._settings.min_runs / self._settings.sessions)
+
     def _has_share(self, series: str) -> bool:
         """Whether this session has its part of the series' samples and seconds."""
         settings, records = self._settings, self._state.journal.records
@@ -255,7 +265,9 @@ class _Session:
         exhausted = runs * settings.sessions >= settings.max_runs
         return enough or exhausted or spent_s * settings.sessions >= settings.max_s
 
-    def _round(self, number: int, passes: int, anchors: Sequence[BundleCut]) -> None:
+    def _round(
+        self, number: int, passes: int, anchors: Sequence[BundleCut], least_turn: int
+    ) -> None:
         """Some passes, then the anchors, each in its turn, in random order."""
         for entry in anchors:
             if anchor_id(entry) not in self._loaded:
@@ -264,7 +276,8 @@ class _Session:
         plan = replace(self._state.plan, anchors=tuple(anchors))
         for entry in plan.order(self._settings.seed, number * 1000 + self._number):
             self._run(anchor_id(entry), number, "warmup", _ONE_RUN)
-            self._run(anchor_id(entry), number, "measure", Rule(runs_per_turn(entry)))
+            turn = Rule(max(runs_per_turn(entry), least_turn))
+            self._run(anchor_id(entry), number, "measure", turn)
 
     def _load(self, series: str, methods: Sequence[str], *, alone: bool) -> None:
         loaded = self._bench.load(series, methods)

@@ -16,14 +16,27 @@ from mobilesplit.device.profiling.plan import anchor_id
 from mobilesplit.device.profiling.throttling import ThermalWatch
 from mobilesplit.device.stock_runner import measure_with_stock_runner
 
+MOST_RUNS = 100
+"""Of one process: what a lost connection costs, for it tells its times to a journal at its end."""
+UNKNOWN_RUNS = 10
+"""Of the first process of a head: nobody knows yet how long one that hangs is to be waited for."""
+UNKNOWN_RUN_S = 60.0
+"""What one run of a head may take that has never run: portable kernels take tens of seconds."""
+SLOWEST = 20.0
+"""What one run may take, as a multiple of the head's slowest first one: a phone may throttle."""
+LEAST_RUN_S = 0.1
+"""What every run may take: the system's own pauses do not shrink with the head."""
+
 
 def measure_with_executor_runner(
     subject: Subject, journal: Journal, *, progress: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Measure what the journal lacks: ``min_runs`` of every head, in ``sessions`` processes each.
+    """Measure what the journal lacks: ``min_runs`` of every head, in ``sessions`` processes each,
+    or in more where one would have to run too long.
 
     Raises:
         RunnerError: executor_runner failed on a head.
+        DeviceTimeoutError: it hangs.
         DeviceGoneError: the connection was lost; the journal can be resumed.
     """
     plan, settings = subject.plan, subject.settings
@@ -43,6 +56,7 @@ def measure_with_executor_runner(
             if missing <= 0:
                 continue
             progress(f"session {session + 1}: {entry.cut.id}, {place + 1} of {len(plan.cuts)}")
+            first_s = _slowest_first_s(journal, series)
             measured = measure_with_stock_runner(
                 subject.device,
                 subject.pushed.runner,
@@ -50,8 +64,11 @@ def measure_with_executor_runner(
                 method,
                 subject.inputs,
                 warmup_runs=settings.warmup_runs,
-                runs=min(share, missing),
+                runs=min(share, missing, UNKNOWN_RUNS if first_s is None else MOST_RUNS),
                 threads=settings.threads,
+                slowest_run_s=UNKNOWN_RUN_S
+                if first_s is None
+                else max(SLOWEST * first_s, LEAST_RUN_S),
             )
             journal.add(
                 Loaded(
@@ -75,3 +92,9 @@ def measure_with_executor_runner(
             )
             watch.check(session, place)
         watch.check(session, len(plan.cuts), now=True)
+
+
+def _slowest_first_s(journal: Journal, series: str) -> float | None:
+    """The slowest first inference of a head in any process so far; None if it never ran."""
+    loads = [r for r in journal.records if isinstance(r, Loaded) and r.series == series]
+    return max((sum(load.first_ms) / 1e3 for load in loads), default=None)

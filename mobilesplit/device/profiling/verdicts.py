@@ -82,12 +82,12 @@ def _first_reason(
     if count < LEAST_SAMPLES or interval is None:
         return "too_few_samples", f"{count} samples; {LEAST_SAMPLES} are the least"
     if cv > MOST_CV:
-        return "noisy", f"the standard deviation is {cv:.0%} of the mean, over {MOST_CV:.0%}"
+        return "noisy", f"the standard deviation is {cv:.1%} of the mean, over {MOST_CV:.0%}"
     if abs(drifted) > MOST_DRIFT:
-        return "drifting", f"the last third is {drifted:+.0%} from the first, over {MOST_DRIFT:.0%}"
+        return "drifting", f"the last third is {drifted:+.1%} from the first, over {MOST_DRIFT:.0%}"
     relative = interval.half_width / middle_ms if middle_ms else 0.0
     if relative > MOST_RELATIVE_HALF_WIDTH:
         return "imprecise", (
-            f"the median is known to within {relative:.0%} only, not {MOST_RELATIVE_HALF_WIDTH:.0%}"
+            f"the median is known to within {relative:.1%} only, not {MOST_RELATIVE_HALF_WIDTH:.0%}"
         )
     return "ok", ""
