@@ -12,9 +12,9 @@ import pytest
 
 from mobilesplit.core.errors import RunnerError
 from mobilesplit.device.connect import connect
-from mobilesplit.device.device import Device
+from mobilesplit.device.device import Device, ShellResult
 from mobilesplit.device.facts import read_facts
-from mobilesplit.device.profiling.heads import heads_of
+from mobilesplit.device.profiling.heads import Head, heads_of
 from mobilesplit.device.profiling.journal import Header, Journal
 from mobilesplit.device.profiling.measure import Subject
 from mobilesplit.device.profiling.plan import plan_heads
@@ -73,7 +73,26 @@ def measure(
         warmup_runs=2,
         runs=3,
         threads=2,
+        slowest_run_s=1.0,
     )
+
+
+def profile(device: Device, journal_path: Path, *, runs: int) -> Head:
+    """The only head of a bundle, measured in one session if that is not too long."""
+    plan = plan_heads(chain_of(1), one_by_one=True)
+    settings = ProfileSettings(min_runs=runs, max_runs=runs, sessions=1, warmup_runs=2)
+    pushed = Pushed(f"{FOLDER}/executor_runner", f"{FOLDER}/heads.pte", sent_bytes=0)
+    subject = Subject(device, pushed, (f"{FOLDER}/x0.bin",), plan, settings)
+    header = Header(
+        program_sha256="ab" * 32,
+        cuts=("output",),
+        device=read_facts(device),
+        settings=settings,
+        inputs_sha256="cd" * 32,
+    )
+    with Journal.start(journal_path, header) as journal:
+        measure_with_executor_runner(subject, journal)
+        return heads_of(plan, journal.records)["output"]
 
 
 def test_the_first_run_and_the_warm_up_are_no_samples(phone: Device) -> None:
@@ -89,25 +108,34 @@ def test_several_inputs_are_given_by_name_in_their_folder(phone: Device) -> None
 def test_a_virtual_phones_heads_are_slowed_by_what_it_declares(
     phone: Device, tmp_path: Path
 ) -> None:
-    plan = plan_heads(chain_of(1), one_by_one=True)
-    settings = ProfileSettings(min_runs=3, max_runs=3, sessions=1, warmup_runs=2)
-    pushed = Pushed(f"{FOLDER}/executor_runner", f"{FOLDER}/heads.pte", sent_bytes=0)
-    subject = Subject(phone, pushed, (f"{FOLDER}/x0.bin",), plan, settings)
-    header = Header(
-        program_sha256="ab" * 32,
-        cuts=("output",),
-        device=read_facts(phone),
-        settings=settings,
-        inputs_sha256="cd" * 32,
-    )
-    with Journal.start(tmp_path / "journal.jsonl", header) as journal:
-        measure_with_executor_runner(subject, journal)
-        head = heads_of(plan, journal.records)["output"]
+    head = profile(phone, tmp_path / "journal.jsonl", runs=3)
     declared = load_description("flagship-2024").inference_slowdown
     assert declared > 1
     assert head.samples_ms == pytest.approx([declared * ms for ms in (3.25, 4.25, 5.25)])
     assert head.first_ms == pytest.approx(declared * 100)
     assert head.load_ms == 12.5
+
+
+def test_a_process_runs_so_often_and_so_long_as_the_heads_first_run_tells(
+    phone: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, float]] = []
+    shell = phone.shell
+
+    def noting(command: str, *, timeout_s: float = 10.0) -> ShellResult:
+        count = re.search(r"--num_executions=(\d+)", command)
+        if count:
+            asked.append((int(count[1]), timeout_s))
+        return shell(command, timeout_s=timeout_s)
+
+    monkeypatch.setattr(phone, "shell", noting)
+    head = profile(phone, tmp_path / "journal.jsonl", runs=250)
+    assert len(head.samples_ms) == 250
+    run_s = 20 * 0.1 * load_description("flagship-2024").inference_slowdown
+    assert [count for count, _ in asked] == [3 + 10, 3 + 100, 3 + 100, 3 + 40]
+    assert [limit_s for _, limit_s in asked] == pytest.approx(
+        [60 + 13 * 60, *(60 + count * run_s for count, _ in asked[1:])]
+    )
 
 
 @pytest.mark.parametrize(
