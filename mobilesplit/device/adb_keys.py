@@ -26,7 +26,7 @@ def load_signers(folder: Path | None = None) -> list[PythonRSASigner]:
     those of ``ADB_VENDOR_KEYS``: files, or folders with ``*.adb_key`` in them.
 
     Raises:
-        InputFileError: a key cannot be read or written.
+        InputFileError: a key cannot be read, parsed or written.
     """
     own = (folder or Path.home() / ".android") / "adbkey"
     try:
@@ -53,6 +53,20 @@ def _vendor_keys() -> Iterator[Path]:
 
 
 def _signer(private: Path) -> PythonRSASigner:
+    try:
+        return _parsed(private)
+    except OSError:
+        raise
+    except Exception as error:  # three libraries parse it: anything may come
+        raise InputFileError(
+            str(private),
+            f"adb's key cannot be used: it cannot be parsed ({type(error).__name__})",
+            next_step="Move it away: a new one is made, which the phone then asks about"
+            " (a file of ADB_VENDOR_KEYS: take it out of there).",
+        ) from None
+
+
+def _parsed(private: Path) -> PythonRSASigner:
     public = Path(f"{private}.pub")
     if not public.exists():
         # adb derives the public key from the private one alone; adb-shell's signer wants its text.

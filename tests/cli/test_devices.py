@@ -15,7 +15,7 @@ from mobilesplit.cli.device_choice import choose_serial
 from mobilesplit.core.errors import DeviceError
 from mobilesplit.emulator.fault_injection import set_faults
 from mobilesplit.emulator.phones import PhoneRecord
-from tests.device.transport_parts import adb_server, running_phone, server_at
+from tests.device.transport_parts import adb_server, no_adb_server, running_phone, server_at
 
 
 @pytest.fixture
@@ -136,3 +136,22 @@ def test_doctor_fails_on_a_device_that_does_not_answer(home: Path) -> None:
     assert done.exit_code == 1
     assert "1 failure" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_doctor_goes_on_to_the_phones_where_the_adb_server_is_none(phone: PhoneRecord) -> None:
+    with no_adb_server() as port, server_at(port):
+        code, sections = doctor()
+    assert code == 1
+    assert sections["adb server"]["adb server"]["level"] == "failure"
+    assert sections[phone.serial]["state"]["level"] == "ok"
+
+
+def test_doctor_tells_of_an_adb_key_that_cannot_be_parsed(phone: PhoneRecord, home: Path) -> None:
+    key = home / ".android" / "adbkey"
+    key.parent.mkdir()
+    key.write_text("no key")
+    code, sections = doctor()
+    assert code == 1
+    state = sections[phone.serial]["state"]
+    assert state["level"] == "failure"
+    assert str(key) in state["says"] and "Move it away" in state["next_step"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import stat
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,7 +32,7 @@ from mobilesplit.device.transports.adb_server import (
 from mobilesplit.device.transports.usb import find_usb_links
 from mobilesplit.emulator.fault_injection import set_faults
 from mobilesplit.emulator.phones import PhoneRecord
-from tests.device.transport_parts import adb_server, running_phone, server_at
+from tests.device.transport_parts import adb_server, no_adb_server, running_phone, server_at
 from tests.emulator.virtual_phone_parts import free_port
 
 
@@ -109,6 +107,20 @@ def test_a_vendor_key_that_is_missing_is_named(
         connect(phone.serial, key_folder=tmp_path / "keys")
 
 
+@pytest.mark.parametrize("public_half", [True, False])
+def test_a_key_that_cannot_be_parsed_is_named_with_what_to_do(
+    public_half: bool, tmp_path: Path
+) -> None:
+    load_signers(tmp_path)
+    key = tmp_path / "adbkey"
+    text = key.read_text()
+    key.write_text(text[:400] + text[500:])
+    if not public_half:
+        (tmp_path / "adbkey.pub").unlink()
+    with pytest.raises(InputFileError, match=r"adbkey: .* cannot be parsed .*Move it away"):
+        load_signers(tmp_path)
+
+
 def test_a_phone_that_does_not_accept_the_key_is_unauthorized_directly_and_in_a_server(
     tmp_path: Path,
 ) -> None:
@@ -168,18 +180,23 @@ def test_a_serial_that_a_server_does_not_know_lists_those_it_knows(
 
 
 def test_what_listens_but_is_no_adb_server_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with (
+        no_adb_server() as port,
+        server_at(port),
+        pytest.raises(DeviceError, match="is no adb server"),
+    ):
+        connect("R58M")
 
-        def answer() -> None:
-            for _ in range(2):  # once to see whether anyone is there, once for the question
-                client, _ = listener.accept()
-                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                client.close()
 
-        threading.Thread(target=answer, daemon=True).start()
-        port = listener.getsockname()[1]
-        with server_at(port), pytest.raises(DeviceError, match="is no adb server"):
-            connect("R58M")
+def test_an_address_needs_no_adb_server_whatever_listens_there(
+    phone: PhoneRecord, tmp_path: Path
+) -> None:
+    with (
+        no_adb_server() as port,
+        server_at(port),
+        connect(phone.serial, key_folder=tmp_path) as device,
+    ):
+        assert device.transport == "tcp"
 
 
 def test_a_server_is_started_only_for_a_serial_that_nothing_else_reaches(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,3 +91,24 @@ def connected(way: str, serial: str, server_port: int | None, keys: Path) -> Ite
     ):
         assert device.transport == way
         yield device
+
+
+@contextmanager
+def no_adb_server() -> Iterator[int]:
+    """The port of something that listens where an adb server should, and speaks HTTP."""
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):  # until the listener is closed
+            while True:
+                client, _ = listener.accept()
+                with client, contextlib.suppress(ConnectionError):
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answerer = threading.Thread(target=answer)
+        answerer.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a client
+            answerer.join()
