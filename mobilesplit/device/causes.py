@@ -49,21 +49,23 @@ _RUNNER_CAUSES: Mapping[str, Cause] = {
 """Words of the runner's ``cause`` field."""
 
 _KILLED = 128 + 9
-_ILLEGAL_INSTRUCTION = 128 + 4
+_LAST_LINES = 10
+"""Where the reason of an end is told; what was said long before may be about something else."""
 
 
 def find_cause(said: str, command_exit_code: int | None) -> Cause | None:
     """The cause of a failure from what was said and the exit code; None where nothing names it.
 
-    137 (SIGKILL) that nobody here sent is Android's low memory killer.
+    137 (SIGKILL) that nobody here sent is Android's low memory killer, whatever was said before: a
+    killed process says nothing of it. 132 (SIGILL) names no cause: a runner of the right ABI dies
+    of it too, in an instruction that this CPU lacks or in a trap of the compiler's.
     """
-    for cause, words in _WORDS:
-        if re.search(words, said, re.IGNORECASE):
-            return cause
     if command_exit_code == _KILLED:
         return "out_of_memory"
-    if command_exit_code == _ILLEGAL_INSTRUCTION:
-        return "wrong_abi"
+    end = "\n".join(said.strip().splitlines()[-_LAST_LINES:])
+    for cause, words in _WORDS:
+        if re.search(words, end, re.IGNORECASE):
+            return cause
     return None
 
 

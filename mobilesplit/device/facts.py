@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from mobilesplit.core.errors import DeviceError, UnknownNameError, UsageError
@@ -24,6 +25,7 @@ _PROPERTIES = (
     "ro.mobilesplit.inference_slowdown",
     "ro.mobilesplit.general_slowdown",
 )
+_SLOWDOWNS = ("inference", "general")
 _CLOCKS = "/sys/devices/system/cpu/cpu*/cpufreq/cpuinfo_max_freq"
 _MARK = "=="
 """Between sections: each may be empty where the device denies it."""
@@ -59,6 +61,9 @@ def parse_facts(text: str, serial: str) -> DeviceFacts | None:
     if len(sections) != 1 + len(_SECTIONS) or len(sections[0]) != len(_PROPERTIES):
         return None
     values = dict(zip(_PROPERTIES, sections[0], strict=True))
+    slowdowns = [_slowdown(values[f"ro.mobilesplit.{kind}_slowdown"]) for kind in _SLOWDOWNS]
+    if not all(math.isfinite(slowdown) and slowdown > 0 for slowdown in slowdowns):
+        return None
     cores, kernel, clock_paths, clocks, meminfo = (" ".join(section) for section in sections[1:])
     total = re.search(r"\bMemTotal:\s+(\d+) kB", meminfo)
     model = values["ro.product.model"] or "unknown"
@@ -78,9 +83,17 @@ def parse_facts(text: str, serial: str) -> DeviceFacts | None:
         cores=int(cores) if cores.isdecimal() else None,
         core_max_khz=_clocks(clock_paths.split(), clocks.split()),
         memory_bytes=int(total[1]) * 1024 if total else None,
-        inference_slowdown=float(values["ro.mobilesplit.inference_slowdown"] or 1),
-        general_slowdown=float(values["ro.mobilesplit.general_slowdown"] or 1),
+        inference_slowdown=slowdowns[0],
+        general_slowdown=slowdowns[1],
     )
+
+
+def _slowdown(told: str) -> float:
+    """1 where nothing is told; NaN for what is no number: times could not be read without it."""
+    try:
+        return float(told or 1)
+    except ValueError:
+        return math.nan
 
 
 def _clocks(paths: list[str], clocks: list[str]) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ arm64-v8a,armeabi-v7a
 38111FDJH00
 {qemu}
 
-
+{slowdown}
 
 ==
 3
@@ -39,8 +39,8 @@ MemFree:          217340 kB
 """
 
 
-def answer(paths: str = "", clocks: str = "1700000", qemu: str = "") -> str:
-    return ANSWER.format(paths=paths, clocks=clocks, qemu=qemu)
+def answer(paths: str = "", clocks: str = "1700000", qemu: str = "", slowdown: str = "") -> str:
+    return ANSWER.format(paths=paths, clocks=clocks, qemu=qemu, slowdown=slowdown)
 
 
 def path(number: int) -> str:
@@ -61,6 +61,13 @@ def test_a_phone_tells_all_of_it() -> None:
 def test_an_avd_is_emulated() -> None:
     facts = parse_facts(answer(qemu="1"), "x")
     assert facts is not None and facts.emulated
+
+
+@pytest.mark.parametrize("slowdown", ["twice", "nan", "inf", "0", "-2"])
+def test_a_slow_down_that_is_no_positive_number_is_no_answer(slowdown: str) -> None:
+    assert parse_facts(answer(slowdown=slowdown), "x") is None
+    facts = parse_facts(answer(slowdown="2.5"), "x")
+    assert facts is not None and facts.inference_slowdown == 2.5
 
 
 def test_clocks_are_in_the_order_of_the_cores_not_of_the_shell() -> None:
