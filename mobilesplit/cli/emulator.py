@@ -135,10 +135,15 @@ def fault(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="What to change; none lists what is wrong."),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Make the phone healthy first.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="First take all faults away.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Make a virtual phone fail as phones do, to see what a client makes of it."""
+    """Make a virtual phone fail as phones do, to see what a client makes of it.
+
+    Faults: charging, denied_sysfs, no_rails, frozen_gauge, thermal_status=0..6, skin_celsius,
+    slowdown_factor, free_nbytes, kill_runner_after, disconnect_after_ms, disconnect_after_nbytes,
+    refuse_s, wrong_abi, refuse_auth. docs/virtual-phone.md says what each does.
+    """
     from mobilesplit.emulator.fault_injection import active_faults, clear_faults, set_faults
     from mobilesplit.emulator.faults import parse_changes
 

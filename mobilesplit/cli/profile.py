@@ -225,7 +225,8 @@ def _energy_line(energy: Mapping[str, Any]) -> str:
     return (
         f"Energy of {energy['cut']}, {energy['kind']} ({energy['source']}):"
         f" {energy['energy_mj']:.1f} mJ above idle (95 % of these inferences':"
-        f" {energy['low_mj']:.1f} to {energy['high_mj']:.1f})."
+        f" {energy['low_mj']:.1f} to {energy['high_mj']:.1f})"
+        + (f"; {energy['why']}." if energy["why"] else ".")
     )
 
 

@@ -225,3 +225,10 @@ def test_a_phone_that_is_not_authorized_any_more(inject: Inject, adb: Adb) -> No
 def test_the_control_socket_is_the_users_alone(phone: Phone) -> None:
     assert Path(phone.record.state / "control").is_socket()
     assert phone.record.state.stat().st_mode & 0o077 == 0
+
+
+def test_the_commands_help_names_every_fault() -> None:
+    from mobilesplit.cli.emulator import fault
+
+    assert fault.__doc__ is not None
+    assert [name for name in Faults.model_fields if name not in fault.__doc__] == []
