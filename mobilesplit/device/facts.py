@@ -62,7 +62,7 @@ def parse_facts(text: str, serial: str) -> DeviceFacts | None:
         return None
     values = dict(zip(_PROPERTIES, sections[0], strict=True))
     slowdowns = [_slowdown(values[f"ro.mobilesplit.{kind}_slowdown"]) for kind in _SLOWDOWNS]
-    if not all(math.isfinite(slowdown) and slowdown > 0 for slowdown in slowdowns):
+    if not all(1 <= slowdown < math.inf for slowdown in slowdowns):
         return None
     cores, kernel, clock_paths, clocks, meminfo = (" ".join(section) for section in sections[1:])
     total = re.search(r"\bMemTotal:\s+(\d+) kB", meminfo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import shlex
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from mobilesplit.device.device import Device
 from mobilesplit.device.runner_build.torchscript import write_script_program
 
 REMOTE_FOLDER = "/data/local/tmp/mobilesplit"
+PARTIAL = ".part"
+"""How the name of a file ends that is being pushed, or whose push was cut off."""
 _DIGEST_S = 60.0
 _TIDY_S = 5.0
 _NO_SUCH_COMMAND = 127
@@ -94,17 +97,20 @@ def push_file(
     mode: int,
     progress: Progress = lambda _: None,
 ) -> int:
-    """Copy one file unless the device has it already; returns the bytes sent.
+    """Copy one file unless the device has it already, then with its mode mended; returns the
+    bytes sent.
 
-    It is sent under another name and renamed once its digest is right, so that a broken push
-    never leaves half a file under the real name.
+    It is sent under a name that nobody else uses and renamed once its digest is right, so that
+    neither a broken push nor another computer's at the same time leaves a wrong file under the
+    real name.
     """
     with source.open("rb") as file:
         wanted = hashlib.file_digest(file, "sha256").hexdigest()
     if _digest(device, target) == wanted:
+        _mend_mode(device, target, mode)
         progress(f"{source.name}: already there")
         return 0
-    partial = f"{target}.part"
+    partial = f"{target}.{secrets.token_hex(4)}{PARTIAL}"
     nbytes = source.stat().st_size
 
     def report(sent: int, _total: int) -> None:
@@ -127,6 +133,13 @@ def push_file(
             device.shell(f"rm -f {quoted}", timeout_s=_TIDY_S)
         raise
     return nbytes
+
+
+def _mend_mode(device: Device, path: str, mode: int) -> None:
+    """Only where it differs: the file may be another user's, who alone may change it."""
+    quoted = shlex.quote(path)
+    if device.shell(f"stat -c %a {quoted}").text != f"{mode:o}":
+        device.check_shell(f"chmod {mode:o} {quoted}")
 
 
 def _digest(device: Device, path: str) -> str | None:

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from mobilesplit.cli.app import app
 from mobilesplit.cli.device_choice import choose_serial
 from mobilesplit.core.errors import DeviceError
+from mobilesplit.device.connect import connect
+from mobilesplit.device.push import REMOTE_FOLDER
 from mobilesplit.emulator.fault_injection import set_faults
 from mobilesplit.emulator.phones import PhoneRecord
 from tests.device.transport_parts import adb_server, no_adb_server, running_phone, server_at
@@ -144,6 +146,16 @@ def test_doctor_goes_on_to_the_phones_where_the_adb_server_is_none(phone: PhoneR
     assert code == 1
     assert sections["adb server"]["adb server"]["level"] == "failure"
     assert sections[phone.serial]["state"]["level"] == "ok"
+
+
+def test_doctor_does_not_take_the_rest_of_a_push_for_a_runner(
+    phone: PhoneRecord, home: Path
+) -> None:
+    with connect(phone.serial, key_folder=home / "keys") as device:
+        device.check_shell(f"mkdir -p {REMOTE_FOLDER}")
+        device.check_shell(f"echo half > {REMOTE_FOLDER}/mobilesplit-runner.0a1b2c3d.part")
+    _, sections = doctor()
+    assert "none yet" in sections[phone.serial]["pushed runner"]["says"]
 
 
 def test_doctor_tells_of_an_adb_key_that_cannot_be_parsed(phone: PhoneRecord, home: Path) -> None:

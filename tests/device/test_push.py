@@ -56,6 +56,36 @@ def test_a_file_that_arrives_damaged_is_removed_and_told(
     assert device.shell("ls /data/local/tmp").text == ""
 
 
+def test_a_file_that_is_there_gets_its_mode_back(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    target = "/data/local/tmp/x"
+    push_file(device, tmp_path / "x", target, mode=0o755)
+    device.check_shell(f"chmod 600 {target}")
+    assert push_file(device, tmp_path / "x", target, mode=0o755) == 0
+    assert device.check_shell(f"stat -c %a {target}") == "755"
+
+
+def test_no_push_writes_into_the_half_file_of_another(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    send = device.push
+
+    def push_while_another_pushes(source: Path, target: str, *, mode: int, **_: object) -> None:
+        names.append(target)
+        if len(names) == 1:
+            push_file(device, tmp_path / "new", "/data/local/tmp/x", mode=mode)
+        send(source, target, mode=mode)
+
+    monkeypatch.setattr(device, "push", push_while_another_pushes)
+    (tmp_path / "x").write_bytes(b"x")
+    (tmp_path / "new").write_bytes(b"new")
+    push_file(device, tmp_path / "x", "/data/local/tmp/x", mode=0o644)
+    assert len(set(names)) == 2
+    assert device.pull("/data/local/tmp/x") == b"x"
+    assert device.check_shell("ls /data/local/tmp") == "x"
+
+
 def test_a_push_that_is_too_slow_leaves_nothing_half(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from mobilesplit.device.energy.power_state import read_power_state
 from mobilesplit.device.energy.sources import Available, find_sources
 from mobilesplit.device.facts import read_facts
 from mobilesplit.device.listing import Found
-from mobilesplit.device.push import REMOTE_FOLDER
+from mobilesplit.device.push import PARTIAL, REMOTE_FOLDER
 from mobilesplit.device.runner_build.choice import find_runner
 from mobilesplit.device.runner_build.prerequisites import executorch_version
 from mobilesplit.device.runner_build.runners import BINARY_NAME
@@ -149,7 +149,11 @@ def _thermal(device: Device) -> Finding:
 
 def _pushed_runner(device: Device) -> Finding:
     names = device.shell(f"ls {REMOTE_FOLDER}")
-    runners = [name for name in names.text.split() if name.startswith(BINARY_NAME)]
+    runners = [
+        name
+        for name in names.text.split()
+        if name.startswith(BINARY_NAME) and not name.endswith(PARTIAL)
+    ]
     if names.exit_code != 0 or not runners:
         return ok("pushed runner", "none yet; `mobilesplit push` and `profile` bring it")
     command = f"{REMOTE_FOLDER}/{runners[-1]} --version"
