@@ -6,6 +6,7 @@ serial and the command.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from mobilesplit.device.deadline import Deadline
 from mobilesplit.device.shell_stream import DEFAULT_TIMEOUT_S, ShellStream, naming
 from mobilesplit.device.transports.transport import Transport, TransportKind
 
-LEAST_PUSH_S = 60.0
+_LEAST_FILE_S = 60.0
 _SLOWEST_BYTES_PER_S = 1e6
 """A push or pull that is slower than this for its whole length is given up."""
 
@@ -128,7 +129,7 @@ class Device:
             DeviceGoneError: the connection was lost.
         """
         if timeout_s is None:
-            timeout_s = max(LEAST_PUSH_S, source.stat().st_size / _SLOWEST_BYTES_PER_S)
+            timeout_s = _file_s(source.stat().st_size)
         deadline = Deadline(timeout_s)
         with naming(f"push {source.name} {target}"):
             channel = self._transport.open_service("sync:", deadline)
@@ -145,13 +146,17 @@ class Device:
             finally:
                 channel.close()
 
-    def pull(self, source: str, *, timeout_s: float = LEAST_PUSH_S) -> bytes:
-        """A file's bytes.
+    def pull(self, source: str, *, timeout_s: float | None = None) -> bytes:
+        """A file's bytes. ``timeout_s`` as `push` has it.
 
         Raises:
             DeviceError: it is not there or may not be read, or the device was too slow.
             DeviceGoneError: the connection was lost.
         """
+        if timeout_s is None:
+            size = self.shell(f"stat -c %s {shlex.quote(source)}").text
+            # A file that is not there has none: the pull tells why.
+            timeout_s = _file_s(int(size) if size.isdecimal() else 0)
         deadline = Deadline(timeout_s)
         with naming(f"pull {source}"):
             channel = self._transport.open_service("sync:", deadline)
@@ -164,3 +169,8 @@ class Device:
         with naming(command):
             channel = self._transport.open_service(f"shell,v2,raw:{command}", deadline)
         return ShellStream(self.serial, channel, command)
+
+
+def _file_s(nbytes: int) -> float:
+    """How long a file of this size may take."""
+    return max(_LEAST_FILE_S, nbytes / _SLOWEST_BYTES_PER_S)

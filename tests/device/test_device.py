@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from mobilesplit.core.errors import DeviceError, DeviceGoneError, DeviceTimeoutError
-from mobilesplit.device.device import Device
+from mobilesplit.device import file_sync
+from mobilesplit.device.deadline import Deadline
+from mobilesplit.device.device import Device, ShellResult
 from mobilesplit.device.push import push_file
 from mobilesplit.emulator.fault_injection import clear_faults, set_faults
 from mobilesplit.emulator.phones import stop_phone
@@ -139,6 +141,22 @@ def test_an_empty_file_goes_there_and_back(device: Device, tmp_path: Path) -> No
 def test_a_missing_file_cannot_be_pulled(device: Device) -> None:
     with pytest.raises(DeviceError, match=r"refused: .*No such file.*`pull /sdcard/nothing`"):
         device.pull("/sdcard/nothing")
+
+
+def test_a_pull_has_as_long_as_the_size_of_the_file_takes(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def pull(*_: object, deadline: Deadline) -> bytes:
+        given.append(deadline.timeout_s)
+        return b""
+
+    monkeypatch.setattr(file_sync, "pull", pull)
+    device.pull("/sdcard/nothing")
+    monkeypatch.setattr(device, "shell", lambda *_: ShellResult(0, b"300000000\n", ""))
+    device.pull("/sdcard/long")
+    assert given == [60, 300]
 
 
 def test_a_push_where_nobody_may_write_is_no_permission(device: Device, tmp_path: Path) -> None:
