@@ -18,7 +18,7 @@ from mobilesplit.cli.cloud_side import CloudSide, measure_cloud, tail_server
 from mobilesplit.cli.console import single_step, stderr, write_file
 from mobilesplit.cli.device_side import DeviceSide, Limits, measure_device
 from mobilesplit.cli.profile_document import make_profile, turning_points
-from mobilesplit.core.errors import DeviceError, MobilesplitError
+from mobilesplit.core.errors import DeviceGoneError, MobilesplitError, RunnerError
 
 if TYPE_CHECKING:
     from mobilesplit.cli.children import Child
@@ -71,7 +71,7 @@ def _telling_to_resume(journal: Path) -> Iterator[None]:
     """Around measuring: what cuts it off names the way to go on."""
     try:
         yield
-    except DeviceError as error:
+    except (DeviceGoneError, RunnerError) as error:
         if journal.exists():
             error.next_step = f"{error.next_step} What was measured is in {journal}: add --resume."
         raise
