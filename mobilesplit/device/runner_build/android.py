@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,12 @@ from typing import Literal, get_args
 
 from mobilesplit import resources
 from mobilesplit.core.errors import MobilesplitError
-from mobilesplit.device.runner_build.cmake_build import Progress, sources_digest
+from mobilesplit.device.runner_build.cmake_build import (
+    Progress,
+    locked,
+    run_in_group,
+    sources_digest,
+)
 from mobilesplit.device.runner_build.ndk import Ndk, find_ndk
 from mobilesplit.device.runner_build.prerequisites import (
     REPOSITORY,
@@ -37,6 +42,9 @@ ABIS: tuple[Abi, ...] = get_args(Abi)
 
 PLATFORM = "android-26"
 """The oldest Android that the runner starts on (8.0): what ExecuTorch's own builds take."""
+
+BUILD_LIMIT_S = 3 * 3600.0
+"""Of the clone and both builds, which nobody has timed yet: beyond this they are surely stuck."""
 
 _OPTIONS = (
     # Otherwise what ExecuTorch logs goes to logcat, where the runner cannot quote it.
@@ -80,17 +88,31 @@ class AndroidBuild:
             ndk_prerequisite(find_ndk(os.environ)),
             cmake_prerequisite(),
             ninja_prerequisite(),
-            source_prerequisite(self.source),
+            source_prerequisite(self.source or (self._clone if self._is_cloned else None)),
             room_prerequisite(self.work),
         ]
+
+    @property
+    def _clone(self) -> Path:
+        return self.work / f"executorch-{executorch_version()}"
+
+    @property
+    def _is_cloned(self) -> bool:
+        return source_prerequisite(self._clone).found is not None
 
     def commands(self, ndk: Ndk) -> list[list[str]]:
         """The commands of the build in order; the last strips the runner into place."""
         cmake, ninja = find_cmake(), find_ninja()
-        source = self.source or self.work / f"executorch-{executorch_version()}"
+        source = self.source or self._clone
+        # Beside its place and moved there when whole: what an interrupted clone leaves is no tree.
+        half = f"{self._clone}.half"
         clone = [
-            "git", "clone", "--depth", "1", "--branch", f"v{executorch_version()}",
-            "--recurse-submodules", "--shallow-submodules", REPOSITORY, str(source),
+            ["rm", "-rf", str(self._clone), half],
+            [
+                "git", "clone", "--depth", "1", "--branch", f"v{executorch_version()}",
+                "--recurse-submodules", "--shallow-submodules", REPOSITORY, half,
+            ],
+            ["mv", half, str(self._clone)],
         ]  # fmt: skip
         common = (
             "CMAKE_BUILD_TYPE=Release",
@@ -100,8 +122,10 @@ class AndroidBuild:
             f"ANDROID_PLATFORM={PLATFORM}",
             "ANDROID_STL=c++_static",  # one file to push, nothing beside it
         )
-        engine, prefix = self.work / f"executorch-{self.abi}", self.work / f"install-{self.abi}"
-        harness = self.work / f"runner-{self.abi}"
+        # CMake keeps the compiler that a tree began with, so another NDK gets trees of its own.
+        built_with = f"{executorch_version()}-{self.abi}-ndk{ndk.revision}"
+        engine, prefix = self.work / f"engine-{built_with}", self.work / f"install-{built_with}"
+        harness = self.work / f"runner-{built_with}"
         engine_options = (
             *common,
             f"CMAKE_INSTALL_PREFIX={prefix}",
@@ -114,7 +138,7 @@ class AndroidBuild:
             f"ENGINE_VERSION={executorch_version()}",
         )
         return [
-            *([] if self.source or source.is_dir() else [clone]),
+            *([] if self.source or self._is_cloned else clone),
             _configure(cmake, source, engine, engine_options),
             [cmake, "--build", str(engine), "--target", "install"],
             _configure(cmake, resources.folder("android_harness"), harness, runner_options),
@@ -124,19 +148,28 @@ class AndroidBuild:
 
     def run(self, ndk: Ndk, progress: Progress) -> Runner:
         """Build it; `prerequisites` have all been found. What the tools print goes to stderr.
+        One build at a time: they share the clone.
 
         Raises:
-            BuildFailed: a command of the build failed.
+            BuildFailed: a command of the build failed, or all took longer than `BUILD_LIMIT_S`.
         """
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
-        commands = self.commands(ndk)
-        for index, command in enumerate(commands):
-            progress(f"[{index + 1}/{len(commands)}] {shlex.join(command)}")
-            done = subprocess.run(command, stdout=sys.stderr, check=False)
-            if done.returncode != 0:
-                raise BuildFailed(f"`{shlex.join(command[:4])} ..` exited {done.returncode}.")
-        return Runner.at(self.binary)
+        wait = f"Waiting for another build in {self.work} to end."
+        with locked(self.work / "build.lock", waiting=lambda: progress(wait)):
+            deadline = time.monotonic() + BUILD_LIMIT_S
+            commands = self.commands(ndk)
+            for index, command in enumerate(commands):
+                progress(f"[{index + 1}/{len(commands)}] {shlex.join(command)}")
+                exit_code = run_in_group(command, sys.stderr, deadline, lambda: None)
+                if exit_code != 0:
+                    said = (
+                        f"did not end within {BUILD_LIMIT_S:g} s of building"
+                        if exit_code is None
+                        else f"exited {exit_code}"
+                    )
+                    raise BuildFailed(f"`{shlex.join(command[:4])} ..` {said}.")
+            return Runner.at(self.binary)
 
 
 def android_build(

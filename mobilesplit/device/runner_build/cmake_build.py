@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from mobilesplit.device.runner_build.toolchain import (
     BuildFailed,
@@ -120,44 +121,62 @@ def sources_digest(harness: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock; the kernel frees it if the holder dies."""
+def locked(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold an exclusive lock; the kernel frees it if the holder dies. ``waiting`` is called once
+    where somebody else holds it."""
     with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def run_in_group(
+    command: list[str], output: IO[Any], deadline: float, going_on: Callable[[], None]
+) -> int | None:
+    """Run to the end, all that it says into ``output``; its exit code, or None where ``deadline``
+    (monotonic) passed. ``going_on`` is called now and then, and ends it by raising.
+
+    Raises:
+        BuildFailed: it does not start.
+    """
+    try:
+        # Its own process group: on a time-out or Ctrl-C the compilers must go too.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildFailed(f"{command[0]} does not start: {error.strerror}.") from None
+    try:
+        while (exit_code := _exit_code_within(process, _SAY_EVERY_S)) is None:
+            going_on()
+            if time.monotonic() > deadline:
+                return None
+        return exit_code
+    finally:
+        if process.poll() is None:
+            # ninja gives each compiler a group of its own, and ends them when asked nicely.
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=2.0)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _run_logged(
     command: list[str], log: Path, deadline: float, going_on: Callable[[], None]
 ) -> None:
-    """Run to the end; ``going_on`` is called now and then, and ends it by raising."""
     with log.open("ab") as output:
-        try:
-            # Its own process group: on a time-out or Ctrl-C the compilers must go too.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise BuildFailed(f"{command[0]} does not start: {error.strerror}.") from None
-        try:
-            while (exit_code := _exit_code_within(process, _SAY_EVERY_S)) is None:
-                going_on()
-                if time.monotonic() > deadline:
-                    message = f"Building the runner took more than {BUILD_LIMIT_S:g} s; log: {log}."
-                    raise BuildFailed(message)
-        finally:
-            if process.poll() is None:
-                # ninja gives each compiler a group of its own, and ends them when asked nicely.
-                os.killpg(process.pid, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=2.0)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        exit_code = run_in_group(command, output, deadline, going_on)
+    if exit_code is None:
+        raise BuildFailed(f"Building the runner took more than {BUILD_LIMIT_S:g} s; log: {log}.")
     if exit_code != 0:
         raise BuildFailed(f"The runner does not build: {_last_error(log)}; log: {log}.")
 

@@ -6,14 +6,18 @@ What these tests do not show is that the real NDK compiles the real source: neit
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from mobilesplit.core.errors import MobilesplitError
-from mobilesplit.device.runner_build import BuildFailed, find_runner
+from mobilesplit.device.runner_build import BuildFailed, android, cmake_build, find_runner
 from mobilesplit.device.runner_build.android import AndroidBuild, android_build
+from mobilesplit.device.runner_build.cmake_build import locked
 from mobilesplit.device.runner_build.ndk import Ndk
 from mobilesplit.device.runner_build.prerequisites import executorch_version
 from tests.device.runner_build.stand_in_sdks import make_ndk, make_source
@@ -60,11 +64,94 @@ def test_both_builds_get_the_toolchain_the_abi_and_the_oldest_android(
 def test_without_a_source_tree_the_tag_of_the_installed_version_is_cloned_first(
     ndk: Ndk, tmp_path: Path
 ) -> None:
-    first, configure, *_ = android_build("arm64-v8a", cache_root=tmp_path).commands(ndk)
-    assert first[:2] == ["git", "clone"]
-    assert first[first.index("--branch") + 1] == f"v{executorch_version()}"
-    assert "--recurse-submodules" in first
-    assert configure[configure.index("-S") + 1] == first[-1]
+    _, clone, move, configure, *_ = android_build("arm64-v8a", cache_root=tmp_path).commands(ndk)
+    assert clone[:2] == ["git", "clone"]
+    assert clone[clone.index("--branch") + 1] == f"v{executorch_version()}"
+    assert "--recurse-submodules" in clone
+    assert move[1] == clone[-1]
+    assert configure[configure.index("-S") + 1] == move[-1]
+
+
+def test_an_interrupted_clone_is_made_again_and_a_whole_one_is_not(
+    ndk: Ndk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git is a stand-in: it leaves its first clone half done, as on a lost network."""
+    whole = make_source(tmp_path / "origin", executorch_version())
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    script = f"""#!/bin/sh
+        for place in "$@"; do :; done
+        test ! -e "$place" || exit 128
+        if test -e {tmp_path}/tried; then cp -r {whole} "$place"
+        else touch {tmp_path}/tried; mkdir "$place"; cp {whole}/version.txt "$place"; exit 1; fi
+    """
+    git.write_text(script)
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git.parent}:{os.environ['PATH']}")
+    plan = android_build("x86_64", cache_root=tmp_path / "cache")
+    with pytest.raises(BuildFailed, match=r"git clone .* exited 1\."):
+        plan.run(ndk, lambda _: None)
+    said: list[str] = []
+    plan.run(ndk, said.append)
+    assert said[0].startswith("[1/8] rm")
+    assert plan.prerequisites()[3].found == str(plan.work / f"executorch-{executorch_version()}")
+    assert "git" not in [command[0] for command in plan.commands(ndk)]
+
+
+def test_another_ndk_builds_in_trees_of_its_own(plan: AndroidBuild, ndk: Ndk) -> None:
+    trees = [
+        {command[command.index("-B") + 1] for command in plan.commands(one) if "-B" in command}
+        for one in (ndk, Ndk(ndk.folder, "29.0.14206865"))
+    ]
+    assert len(trees[0]) == 2
+    assert not trees[0] & trees[1]
+
+
+def test_a_build_that_hangs_is_ended_with_all_that_it_started(
+    plan: AndroidBuild, ndk: Ndk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plan.source is not None
+    (plan.source / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.28)\n"
+        "project(hangs LANGUAGES NONE)\n"
+        f'execute_process(COMMAND sh -c "echo $$ >{tmp_path}/child; exec sleep 600")\n'
+    )
+    child = tmp_path / "child"
+
+    class EndsWhenTheChildRuns:
+        """The time, which stands still until there is a child that may be left over."""
+
+        def monotonic(self) -> float:
+            there = child.exists() and child.read_text().endswith("\n")
+            return android.BUILD_LIMIT_S + 1.0 if there else 0.0
+
+    monkeypatch.setattr(cmake_build, "time", EndsWhenTheChildRuns())
+    monkeypatch.setattr(android, "time", EndsWhenTheChildRuns())
+    with pytest.raises(BuildFailed, match=r"cmake -S .* did not end within 10800 s"):
+        plan.run(ndk, lambda _: None)
+    given_up_s = time.monotonic() + 10.0
+    while Path("/proc", child.read_text().strip()).exists():  # it dies as soon as it is scheduled
+        assert time.monotonic() < given_up_s, "sleep goes on without cmake"
+        time.sleep(0.02)
+
+
+def test_a_second_build_says_that_it_waits_for_the_first(
+    plan: AndroidBuild, ndk: Ndk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AndroidBuild, "commands", lambda self, ndk: [])
+    plan.out.mkdir(parents=True)
+    plan.binary.write_bytes(b"built by the first")
+    said: list[str] = []
+    with ExitStack() as first:
+        plan.work.mkdir(parents=True)
+        first.enter_context(locked(plan.work / "build.lock"))
+
+        def first_ends(text: str) -> None:
+            said.append(text)
+            first.close()
+
+        plan.run(ndk, first_ends)
+    assert said == [f"Waiting for another build in {plan.work} to end."]
 
 
 def test_a_command_that_fails_is_named_with_its_exit_code(plan: AndroidBuild, ndk: Ndk) -> None:
