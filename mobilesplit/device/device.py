@@ -131,7 +131,7 @@ class Device:
         if timeout_s is None:
             timeout_s = _file_s(source.stat().st_size)
         deadline = Deadline(timeout_s)
-        with naming(f"push {source.name} {target}"):
+        with naming(self.serial, f"push {source.name} {target}"):
             channel = self._transport.open_service("sync:", deadline)
             try:
                 file_sync.push(
@@ -158,7 +158,7 @@ class Device:
             # A file that is not there has none: the pull tells why.
             timeout_s = _file_s(int(size) if size.isdecimal() else 0)
         deadline = Deadline(timeout_s)
-        with naming(f"pull {source}"):
+        with naming(self.serial, f"pull {source}"):
             channel = self._transport.open_service("sync:", deadline)
             try:
                 return file_sync.pull(channel, self.serial, source, deadline=deadline)
@@ -166,7 +166,7 @@ class Device:
                 channel.close()
 
     def _open(self, command: str, deadline: Deadline) -> ShellStream:
-        with naming(command):
+        with naming(self.serial, command):
             channel = self._transport.open_service(f"shell,v2,raw:{command}", deadline)
         return ShellStream(self.serial, channel, command)
 

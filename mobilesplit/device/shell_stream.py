@@ -105,7 +105,7 @@ class ShellStream:
         self._channel.close()
 
     def _send(self, packet: bytes, deadline: Deadline) -> None:
-        with naming(self._command):
+        with naming(self._serial, self._command):
             taken = self._open and self._channel.send(packet, deadline)
         if not taken:
             # The exit code may lie behind output that nobody has read yet.
@@ -118,7 +118,7 @@ class ShellStream:
         """Take what the device sent; False once the command has ended and all was taken."""
         if not self._open:
             return False
-        with naming(self._command):
+        with naming(self._serial, self._command):
             data = self._channel.receive(deadline)
             for packet in self._decoder.feed(data):
                 self._take(packet)
@@ -155,10 +155,11 @@ class ShellStream:
 
 
 @contextlib.contextmanager
-def naming(command: str) -> Iterator[None]:
-    """Gives errors from below the command that they belong to."""
+def naming(serial: str, command: str) -> Iterator[None]:
+    """Gives errors from below the device and the command that they belong to."""
     try:
         yield
     except DeviceError as error:
+        error.serial = error.serial or serial
         error.command = error.command or command
         raise

@@ -97,6 +97,20 @@ def test_writing_to_a_command_that_has_ended_tells_its_exit_code(device: Device)
     assert (caught.value.command_exit_code, caught.value.stderr) == (9, "no\n")
 
 
+def test_bytes_that_are_no_protocol_name_the_device_and_what_was_asked_of_it(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_service = device._transport.open_service
+    monkeypatch.setattr(
+        device._transport,
+        "open_service",
+        lambda _, deadline: open_service("shell,v2,raw:echo this is no file", deadline),
+    )
+    with pytest.raises(DeviceError, match=r"broken sync reply.*`pull /x`") as caught:
+        device.pull("/x", timeout_s=10)
+    assert caught.value.serial == device.serial
+
+
 def test_two_streams_are_open_at_once(device: Device) -> None:
     with device.open_shell("cat") as first, device.open_shell("cat") as second:
         first.write(b"one\n")

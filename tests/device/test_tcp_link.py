@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import resource
 import socket
 import struct
 import threading
@@ -120,3 +122,26 @@ def test_a_closed_end_is_noticed(ends: tuple[TcpLink, socket.socket]) -> None:
     device.close()
     with pytest.raises(ConnectionResetError, match="the device closed the connection"):
         link.bulk_read(24, None)
+
+
+def test_a_link_works_beyond_the_1023_descriptors_of_select(
+    ends: tuple[TcpLink, socket.socket],
+) -> None:
+    link, device = ends
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip(f"this machine allows {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    try:
+        far = fcntl.fcntl(link._connection, fcntl.F_DUPFD, 1500)
+        link._connection.close()
+        link._connection = socket.socket(fileno=far)
+        write(link, message(b"there"))
+        device.settimeout(10)
+        whole = message(b"there")
+        assert device.recv(len(whole), socket.MSG_WAITALL) == whole
+        device.sendall(message(b""))
+        assert link.bulk_read(24, None) == message(b"")
+    finally:
+        link.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

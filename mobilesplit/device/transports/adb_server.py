@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from mobilesplit.core.errors import DeviceError, UsageError, first_line
 from mobilesplit.device.causes import NEXT_STEPS, find_cause
 from mobilesplit.device.deadline import Deadline
 from mobilesplit.device.transports.transport import gone, too_late
+from mobilesplit.device.transports.waiting import wait_until_ready
 
 DEFAULT_PORT = 5037
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
@@ -242,12 +242,12 @@ class ServerChannel:
         with self._translated(deadline):
             while view and not self._ended:
                 # The service may write before it reads on: taking that in keeps both going.
-                readable, writeable, _ = select.select(
-                    [self._socket], [self._socket], [], deadline.left_s()
+                ready = wait_until_ready(
+                    self._socket, deadline.left_s(), to_read=True, to_write=True
                 )
-                if readable:
+                if ready.to_read:
                     self._take()
-                if writeable and not self._ended:
+                if ready.to_write and not self._ended:
                     try:
                         view = view[self._socket.send(view) :]
                     except ConnectionError:
@@ -258,8 +258,7 @@ class ServerChannel:
     def receive(self, deadline: Deadline) -> bytes:
         with self._translated(deadline):
             while not self._received and not self._ended:
-                readable, _, _ = select.select([self._socket], [], [], deadline.left_s())
-                if readable:
+                if wait_until_ready(self._socket, deadline.left_s(), to_read=True).to_read:
                     self._take()
         data = bytes(self._received)
         self._received.clear()
@@ -267,7 +266,7 @@ class ServerChannel:
 
     def has_received(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
-            if not self._ended and select.select([self._socket], [], [], 0)[0]:
+            if not self._ended and wait_until_ready(self._socket, 0, to_read=True).to_read:
                 self._take()
         return bool(self._received)
 

@@ -8,13 +8,13 @@ withdrawn as a whole.
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 
 from adb_shell.transport.tcp_transport import TcpTransport
 
 from mobilesplit.device.deadline import Deadline
+from mobilesplit.device.transports.waiting import wait_until_ready
 
 _HEADER = struct.Struct("<6I")
 """Command, two arguments, length, checksum, magic (AOSP adb, protocol.txt)."""
@@ -48,8 +48,7 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
         # adb-shell writes a message as header and payload: they begin their way together.
         self._payload_follows = not self._payload_follows and _payload_bytes(data) > 0
         while self._unsent and not self._payload_follows:
-            _, writeable, _ = select.select([], [connection], [], self.deadline.left_s())
-            if not writeable:
+            if not wait_until_ready(connection, self.deadline.left_s(), to_write=True).to_write:
                 raise TimeoutError
             sent = connection.send(self._unsent)
             del self._unsent[:sent]
@@ -78,8 +77,7 @@ class TcpLink(TcpTransport):  # type: ignore[misc]  # adb-shell is untyped
 
     def _receive(self) -> None:
         connection = self._socket()
-        readable, _, _ = select.select([connection], [], [], self.deadline.left_s())
-        if not readable:
+        if not wait_until_ready(connection, self.deadline.left_s(), to_read=True).to_read:
             raise TimeoutError
         data = connection.recv(_READ_BYTES)
         if not data:
