@@ -59,10 +59,14 @@ def read_etdump(path: Path) -> tuple[OperatorTime, ...]:
         InputFileError: no trace, or one of no inference.
     """
     rows: dict[Key, tuple[int, float]] = {}
-    for events in _methods(path):
-        for key, (calls, sums_ms) in _rows_of(events).items():
-            known_calls, known_ms = rows.get(key, (0, 0.0))
-            rows[key] = (known_calls + calls, known_ms + median(sums_ms[1:] or sums_ms))
+    try:
+        for events in _methods(path):
+            for key, (calls, sums_ms) in _rows_of(events).items():
+                known_calls, known_ms = rows.get(key, (0, 0.0))
+                rows[key] = (known_calls + calls, known_ms + median(sums_ms[1:] or sums_ms))
+    except ValueError as error:  # inferences cut off, or of differing operators
+        why = f"the trace's events do not fit together ({error})"
+        raise InputFileError(str(path), why, next_step="Trace again.") from None
     whole_ms = sum(took_ms for _, took_ms in rows.values())
     if not whole_ms:
         raise InputFileError(str(path), "the trace holds no inference")

@@ -33,11 +33,14 @@ class ControlServer:
             return await asyncio.start_unix_server(self._answer, path, limit=_LINE_NBYTES)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            changes = json.loads(await reader.readline())["change"]
-            writer.write(self._change(changes).model_dump_json().encode() + b"\n")
-            await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError):
+                changes = json.loads(await reader.readline())["change"]
+                writer.write(self._change(changes).model_dump_json().encode() + b"\n")
+                await writer.drain()
+        finally:
+            # Whoever asked wrongly gets no answer, and must not wait for one.
+            writer.close()
 
 
 def ask(state: Path, changes: Mapping[str, object]) -> Faults:
