@@ -7,14 +7,21 @@ are skipped, or fail where MOBILESPLIT_REQUIRE=aarch64 is set.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from mobilesplit.core.manifest import Bundle
 from mobilesplit.device.runner_build import BuildFailed, Runner
 from mobilesplit.device.runner_build.aarch64 import build_aarch64_runner, missing_tools
+from mobilesplit.export.bundle import load_bundle
+from mobilesplit.wire.codecs import decode, from_device
 from tests.android_harness.test_runner_contract import answers, request, run
 from tests.optional_tools import skip_unless_required
 
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from tests.android_harness.conftest import TinyProgram
 
 TOLERANCE = 1e-4
+TINY_MODEL = Path(__file__).parents[1] / "cli" / "tiny_model.py"
+EXPORT_LIMIT_S = 300
 _MACHINE_OFFSET, _AARCH64 = 18, 183
 
 
@@ -62,6 +71,45 @@ def test_every_output_is_this_machines_within_1e_4(
         atol = TOLERANCE if arm.dtype.kind == "f" else 1  # whole numbers may round either way
         np.testing.assert_allclose(arm, host, atol=atol, rtol=0)
         np.testing.assert_allclose(arm, expected, atol=atol, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+    """A user's own model as the export command writes it: float heads for XNNPACK, encoders."""
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    subprocess.run(
+        [sys.executable, "-m", "mobilesplit", "export", f"{TINY_MODEL}:build", "--out", out],
+        env={**os.environ, "XDG_CACHE_HOME": str(request.config.cache.mkdir("mobilesplit"))},
+        capture_output=True,
+        timeout=EXPORT_LIMIT_S,
+        check=True,
+    )
+    return load_bundle(out)
+
+
+@pytest.mark.parametrize("codec", ["raw", "fp16", "int8"])
+def test_an_exported_head_and_its_encoders_give_what_they_give_here(
+    aarch64_runner: Runner, cpp_runner: Runner, bundle: Bundle, codec: str
+) -> None:
+    manifest = bundle.manifest
+    entry = next(one for one in reversed(manifest.cuts) if one.encoders)
+    boundary = entry.cut.boundary
+    assert entry.method is not None and manifest.program is not None
+    asked = entry.method if codec == "raw" else f"{entry.method}+{entry.encoders[codec].method}"
+    (photo,) = load_file(bundle.path(manifest.golden_input)).values()
+    found = []
+    for one in (aarch64_runner, cpp_runner):
+        stdin = request(1, asked, photo) + b"quit\n"
+        done = run(one, "session", "--program", bundle.path(manifest.program), stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        _, (head, arrays) = answers(done.stdout)
+        assert "error" not in head
+        found.append(decode(codec, from_device(codec, arrays, boundary), boundary))
+    for arm, host in zip(*found, strict=True):
+        # A value on the border between two codes may fall on either side: one step of them.
+        code = {"raw": 0.0, "fp16": 2**-10 * np.abs(host).max(), "int8": np.ptp(host) / 255}[codec]
+        np.testing.assert_allclose(arm, host, atol=TOLERANCE + code, rtol=0)
+        assert np.ptp(host) > 100 * TOLERANCE
 
 
 def test_without_compiler_and_emulator_both_are_named_with_their_packages(
