@@ -76,10 +76,12 @@ class Bench:
     def profile(
         self, serial: str, cuts: list[str] | None = None, *, one_by_one: bool = False, seed: int = 0
     ) -> tuple[float, DeviceSide]:
-        """Seconds, and what was measured, with exactly the same number of samples every time."""
+        """Seconds, and what was measured, with exactly the same number of samples every time;
+        half of them where heads are measured one by one, whose time is not compared."""
+        runs = self._runs // 2 if one_by_one else self._runs
         settings = ProfileSettings(
-            min_runs=self._runs,
-            max_runs=self._runs,
+            min_runs=runs,
+            max_runs=runs,
             min_s=0,
             one_by_one=one_by_one,
             hold_state=False,
@@ -97,7 +99,7 @@ class Bench:
                 settings=settings,
                 cut_ids=cuts,
                 connect=lambda: connect(serial),
-                journal_path=self._folder / "profile.jsonl",
+                journal_path=Path(tempfile.mkdtemp(dir=self._folder)) / "profile.jsonl",
                 progress=lambda _: None,
             )
             return time.perf_counter() - started_s, side
@@ -112,6 +114,10 @@ def export(model: str, cuts: int, folder: Path) -> Bundle:
 
 def medians(side: DeviceSide) -> dict[str, float]:
     return {cut: median(head.samples_ms) for cut, head in side.heads.items()}
+
+
+def mean_of(some: dict[str, float], others: dict[str, float]) -> dict[str, float]:
+    return {cut: (some[cut] + others[cut]) / 2 for cut in some}
 
 
 def intervals(side: DeviceSide) -> dict[str, Interval | None]:
@@ -153,12 +159,15 @@ def measure(bench: Bench, rounds: int) -> dict[str, Any]:
         for number in range(rounds):
             seconds, _ = bench.profile(serial, ["output"], seed=number)
             whole_s.append(seconds)
-            seconds, side = bench.profile(serial, seed=number)
+            # One pass, alone, alone, one pass: what drifts over the minute is in both alike.
+            seconds, before = bench.profile(serial, seed=number)
             pass_s.append(seconds)
-            sides.append(side)
-            together.append(medians(side))
-            # Of the same minute, so that the computer's drift is in both.
-            alone.append(medians(bench.profile(serial, one_by_one=True, seed=number)[1]))
+            first = medians(bench.profile(serial, one_by_one=True, seed=number)[1])
+            second = medians(bench.profile(serial, one_by_one=True, seed=number + 100)[1])
+            _, after = bench.profile(serial, seed=number + 100)
+            sides += [before, after]
+            together.append(mean_of(medians(before), medians(after)))
+            alone.append(mean_of(first, second))
             print(
                 f"round {number + 1}: whole model {whole_s[-1]:.1f} s, all cuts {pass_s[-1]:.1f} s",
                 file=sys.stderr,

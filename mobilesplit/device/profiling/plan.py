@@ -24,7 +24,7 @@ ENCODED = "encoded"
 _SHALLOWER = 0.75
 """Of an anchor's work: a head above that is close enough to it."""
 _ROUND_PASSES = 16
-"""Passes over the stages between two turns of the anchors, which then cost some 40 %."""
+"""Passes over the stages between two turns of the anchors, which then cost about a third."""
 _CHEAP_SHARE = 0.2
 """Of the model's work: a head below it is run more often in its turn."""
 _LEAST_TURNS = 4
@@ -82,7 +82,7 @@ def runs_per_turn(entry: BundleCut) -> int:
     A head that follows something else finds the caches full of that. Run back to back, as heads
     alone are, it would not; and the shallower it is, the more that is of its time.
     """
-    return 5 if entry.cut.device_share < _CHEAP_SHARE else 2
+    return 5 if entry.cut.device_share < _CHEAP_SHARE else 1
 
 
 def with_encoders(method: str, entry: BundleCut | None) -> str:
