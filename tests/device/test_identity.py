@@ -16,7 +16,17 @@ def test_the_same_phone_is_known_by_its_number_over_any_address() -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["0123456789ABCDEF", "123456789ABCDEF", "0123456789", "00000000", "unknown", "", None]
+    "number",
+    [
+        "0123456789ABCDEF",
+        "123456789ABCDEF",
+        "0123456789",
+        "00000000",
+        "unknown",
+        "",
+        "EMULATOR35X2X10X0",
+        None,
+    ],
 )
 def test_a_number_that_many_phones_share_tells_nothing(number: str | None) -> None:
     one, other = (
